@@ -1,0 +1,52 @@
+//! Who may log in, and what they may do: asked of the embedder.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::codec::{ReasonCode, Version};
+
+/// Decides about logins. Implemented by the embedder; asked once per CONNECT. Must not block.
+pub trait Access: Send + Sync + 'static {
+    /// Turns what a CONNECT says into a grant, or refuses it.
+    ///
+    /// # Errors
+    /// The refusal that the client is told in its CONNACK.
+    fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal>;
+}
+
+/// What a client says about itself in CONNECT.
+#[derive(Clone, Copy)]
+pub struct Login<'a> {
+    /// Where it connects from.
+    pub peer: SocketAddr,
+    /// The protocol it speaks.
+    pub version: Version,
+    /// As sent; empty if the server shall give one.
+    pub client_id: &'a str,
+    /// User Name.
+    pub user_name: Option<&'a str>,
+    /// Password.
+    pub password: Option<&'a [u8]>,
+}
+
+/// What a logged-in client may do. Asked for every PUBLISH, Will and Topic Filter, so it should be quick; must not
+/// block. Whoever holds it may ask long after the login.
+pub trait Grant: Send + Sync + 'static {
+    /// The authenticated name. Together with the Client Identifier it identifies the session, so that clients of
+    /// different names can never reach each other's.
+    fn name(&self) -> &str;
+
+    /// May the client publish to this Topic Name, retained messages and its Will included?
+    fn may_publish(&self, topic: &str) -> bool;
+
+    /// May the client subscribe to this Topic Filter, that is: may it hear every topic that the filter can match?
+    fn may_subscribe(&self, filter: &str) -> bool;
+}
+
+/// Why a login was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the client is told. Mapped to a return code for 3.1.1.
+    pub reason: ReasonCode,
+    /// What the operator is told: never contains a secret.
+    pub detail: String,
+}
