@@ -1,2 +1,4 @@
 //! The daemon.
+#![forbid(unsafe_code)]
+
 fn main() {}
