@@ -7,3 +7,4 @@
 pub mod access;
 pub mod codec;
 pub mod message;
+pub mod subscriptions;
