@@ -7,4 +7,5 @@
 pub mod access;
 pub mod codec;
 pub mod message;
+pub mod retained;
 pub mod subscriptions;
