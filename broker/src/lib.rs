@@ -6,4 +6,5 @@
 
 pub mod access;
 pub mod codec;
+pub mod live;
 pub mod message;
