@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod codec;
+pub mod live;
 pub mod message;
 pub mod retained;
 pub mod subscriptions;

@@ -1,0 +1,212 @@
+//! One link into the router: what publishers hand over, and the task that takes out what comes back.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::atomic::{
+        AtomicU64, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rumqttd::{
+    Notification,
+    local::{LinkRx, LinkTx},
+    protocol::{Packet, Publish},
+};
+use tokio::sync::Notify;
+
+use super::{LiveSettings, Shared};
+use crate::message::Message;
+
+/// The publishers' side of a link; outlives the routers behind it.
+pub(super) struct Link {
+    topic: Bytes,
+    max_messages: usize,
+    max_bytes: usize,
+    intake: Mutex<Intake>,
+    /// Publishers that found the intake full.
+    waiting: AtomicUsize,
+    /// Held by the one of them whose turn it is.
+    turn: tokio::sync::Mutex<()>,
+    /// Tells it that the router may have taken what was there.
+    moved: Notify,
+}
+
+struct Intake {
+    /// `None` while there is no router.
+    tx: Option<LinkTx>,
+    /// Bytes of the records in `tx`'s buffer.
+    bytes: usize,
+    /// Messages given to this router: the offset that the next one gets in the router's log.
+    entered: u64,
+}
+
+impl Link {
+    pub(super) fn new(number: usize, settings: &LiveSettings) -> Self {
+        Self {
+            topic: format!("m{number}/live").into(),
+            max_messages: settings.intake_messages,
+            max_bytes: settings.intake_bytes,
+            intake: Mutex::new(Intake { tx: None, bytes: 0, entered: 0 }),
+            waiting: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::new(()),
+            moved: Notify::new(),
+        }
+    }
+
+    /// Connects a new router.
+    pub(super) fn open(&self, tx: LinkTx) {
+        *self.intake.lock() = Intake { tx: Some(tx), bytes: 0, entered: 0 };
+    }
+
+    /// Disconnects from a router out of which everything before offset `next` came or was counted as lost.
+    pub(super) fn close(&self, next: Option<u64>, lost: &AtomicU64) {
+        let mut intake = self.intake.lock();
+        intake.tx = None;
+        if let Some(next) = next {
+            lost.fetch_add(intake.entered.saturating_sub(next), Relaxed);
+        }
+        drop(intake);
+        self.moved.notify_waiters();
+    }
+
+    /// Takes the first `run` messages out of `batch`, waiting for room in turn.
+    pub(super) async fn hand_over(&self, batch: &mut Vec<Message>, mut run: usize, lost: &AtomicU64) {
+        if self.waiting.load(SeqCst) == 0 {
+            run -= self.offer(batch, run, lost);
+            if run == 0 {
+                return;
+            }
+        }
+        let _waiting = Waiting::new(&self.waiting);
+        let _turn = self.turn.lock().await;
+        loop {
+            // Asked for before looking, so that no wake-up is missed in between.
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            run -= self.offer(batch, run, lost);
+            if run == 0 {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Takes out of the first `run` messages of `batch` what has room, and says how many that were.
+    ///
+    /// The router swaps its empty buffer for the link's whole buffer at each DeviceData event. So only the push that
+    /// finds the buffer empty needs to send one, and at most one per link is ever under way: the router's channel of
+    /// 1,000 events is never full, and the send, which would block, never does.
+    fn offer(&self, batch: &mut Vec<Message>, run: usize, lost: &AtomicU64) -> usize {
+        let mut intake = self.intake.lock();
+        let Intake { tx, bytes, entered } = &mut *intake;
+        let Some(tx) = tx else {
+            lost.fetch_add(run as u64, Relaxed);
+            batch.drain(..run);
+            return run;
+        };
+        let mut buffer = tx.buffer();
+        let was_empty = buffer.is_empty();
+        if was_empty {
+            *bytes = 0;
+        }
+        let room = self.max_messages.saturating_sub(buffer.len());
+        let accepted = batch[..run]
+            .iter()
+            .take(room)
+            .enumerate()
+            .take_while(|(number, message)| {
+                let fits = (was_empty && *number == 0) || *bytes + message.size() <= self.max_bytes;
+                if fits {
+                    *bytes += message.size();
+                }
+                fits
+            })
+            .count();
+        *entered += accepted as u64;
+
+        let mut records = batch.drain(..accepted).map(|message| message.record().clone());
+        let last = if was_empty { records.next_back() } else { None };
+        buffer.extend(
+            records.map(|record| Packet::Publish(Publish::new(self.topic.clone(), record, false), None)),
+        );
+        drop(buffer);
+        if let Some(record) = last {
+            // An error means that the router is dead. The receiving task sees that too, and the supervisor counts
+            // what is lost.
+            let _ = tx.publish(self.topic.clone(), record);
+        }
+        accepted
+    }
+
+    /// Takes messages out until the router is dead; gives the offset after the last one.
+    pub(super) async fn receive(&self, mut rx: LinkRx, shared: &Shared) -> u64 {
+        let mut next = 0;
+        loop {
+            match rx.next().await {
+                Ok(Some(Notification::Forward(forward))) => {
+                    if let Some((_, offset)) = forward.cursor {
+                        // Offsets are consecutive: what is left out was overwritten.
+                        shared.lost.fetch_add(offset.saturating_sub(next), Relaxed);
+                        next = offset + 1;
+                    }
+                    deliver(forward.publish.payload, shared);
+                }
+                Ok(Some(Notification::Unschedule)) => {
+                    if rx.wake().await.is_err() {
+                        return next;
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return next,
+            }
+            // Whatever the router takes from the intake makes this task run after it took it.
+            if self.waiting.load(SeqCst) > 0 {
+                self.moved.notify_waiters();
+            }
+            // rumqttd's channel does not know of tokio's budget; without this a flood would starve other tasks.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Kills the router behind this link: it panics on a topic that begins with a non-ASCII character.
+    #[cfg(test)]
+    pub(super) fn kill_router(&self) {
+        if let Some(tx) = self.intake.lock().tx.as_mut() {
+            let _ = tx.publish("é", "x");
+        }
+    }
+
+    /// Bytes and messages in the intake.
+    #[cfg(test)]
+    pub(super) fn intake(&self) -> usize {
+        self.intake.lock().tx.as_ref().map_or(0, |tx| tx.buffer().len())
+    }
+}
+
+fn deliver(record: Bytes, shared: &Shared) {
+    // A panic must not end the task: nobody else would take messages from this link.
+    let delivered = catch_unwind(AssertUnwindSafe(|| Message::from_record(record).map(&shared.deliver)));
+    if !matches!(delivered, Ok(Some(()))) {
+        shared.lost.fetch_add(1, Relaxed);
+        tracing::error!("a live message could not be delivered; please report this");
+    }
+}
+
+/// Counts a publisher as waiting until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
