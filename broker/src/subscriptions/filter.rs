@@ -46,7 +46,11 @@ pub(super) fn covers(mut outer: Option<&str>, mut inner: Option<&str>) -> bool {
 
 /// The first level and what follows it.
 pub(super) fn split_level(name: &str) -> (&str, Option<&str>) {
-    name.split_once('/').map_or((name, None), |(level, rest)| (level, Some(rest)))
+    // For levels of a few bytes this is several times faster than `split_once`, and lookups spend most time here.
+    match name.bytes().position(|byte| byte == b'/') {
+        Some(at) => (&name[..at], Some(&name[at + 1..])),
+        None => (name, None),
+    }
 }
 
 fn next_level<'a>(rest: &mut Option<&'a str>) -> Option<&'a str> {

@@ -247,7 +247,7 @@ impl<S: Clone> Node<S> {
         }
         if let (Some(children), Some(rest)) = (&self.children, rest) {
             let (level, below) = split_level(rest);
-            if let Some(child) = children.literal.get(level) {
+            if let Some(child) = children.get(level) {
                 child.collect(below, publisher, out);
             }
             children.any.collect(below, publisher, out);
@@ -256,6 +256,15 @@ impl<S: Clone> Node<S> {
 }
 
 impl<S: Clone> Children<S> {
+    /// The child for a level of a topic.
+    fn get(&self, level: &str) -> Option<&Node<S>> {
+        if self.literal.len() == 1 {
+            // Common where all topics begin alike, and much quicker than hashing.
+            return self.literal.iter().find(|(name, _)| name.as_ref() == level).map(|(_, child)| child);
+        }
+        self.literal.get(level)
+    }
+
     fn get_or_insert(&mut self, level: &str) -> &mut Node<S> {
         if level == "+" {
             return &mut self.any;
