@@ -26,15 +26,8 @@ const READ_AT_ONCE: u64 = 100;
 
 /// Starts a router's thread and connects the links. Blocks until the router answered.
 pub(super) fn spawn(settings: &LiveSettings) -> Result<Vec<(LinkTx, LinkRx)>, LiveError> {
-    let config = RouterConfig {
-        max_connections: settings.links,
-        max_outgoing_packet_count: READ_AT_ONCE,
-        max_segment_size: settings.segment_bytes,
-        max_segment_count: settings.segments,
-        ..RouterConfig::default()
-    };
     // The type of this sender cannot be named: rumqttd does not export its events.
-    let router = Router::new(0, config).spawn();
+    let router = Router::new(0, config(settings)).spawn();
     (0..settings.links)
         .map(|number| {
             let name = format!("m{number}");
@@ -44,6 +37,16 @@ pub(super) fn spawn(settings: &LiveSettings) -> Result<Vec<(LinkTx, LinkRx)>, Li
             Ok((tx, rx))
         })
         .collect()
+}
+
+pub(super) fn config(settings: &LiveSettings) -> RouterConfig {
+    RouterConfig {
+        max_connections: settings.links,
+        max_outgoing_packet_count: READ_AT_ONCE,
+        max_segment_size: settings.segment_bytes,
+        max_segment_count: settings.segments,
+        ..RouterConfig::default()
+    }
 }
 
 /// Gives the links to the publishers and what comes back to the caller.
