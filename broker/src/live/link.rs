@@ -44,6 +44,8 @@ pub(super) struct Link {
 struct Intake {
     /// `None` while there is no router.
     tx: Option<LinkTx>,
+    /// There will not be another router.
+    shut: bool,
     /// Bytes of the records in `tx`'s buffer.
     bytes: usize,
     /// Messages given to this router: the offset that the next one gets in the router's log.
@@ -67,20 +69,29 @@ impl Link {
         }
     }
 
-    /// Connects a new router.
+    /// Connects a new router, unless the link was shut.
     pub(super) fn open(&self, tx: LinkTx) {
         let mut intake = self.intake.lock();
-        *intake = Intake::new(Some(tx));
-        self.bytes_out.store(0, SeqCst);
+        if !intake.shut {
+            *intake = Intake::new(Some(tx));
+            self.bytes_out.store(0, SeqCst);
+        }
     }
 
-    /// Disconnects from a router out of which everything before offset `next` came or was counted as lost.
-    pub(super) fn close(&self, next: Option<u64>, lost: &AtomicU64) {
+    /// Disconnects from a dead router, out of which everything before offset `next` came or was counted as lost.
+    fn close(&self, next: u64, lost: &AtomicU64) {
         let mut intake = self.intake.lock();
         intake.tx = None;
-        if let Some(next) = next {
-            lost.fetch_add(intake.entered.saturating_sub(next), Relaxed);
-        }
+        lost.fetch_add(intake.entered.saturating_sub(next), Relaxed);
+        drop(intake);
+        self.moved.notify_waiters();
+    }
+
+    /// Disconnects for good.
+    pub(super) fn shut(&self) {
+        let mut intake = self.intake.lock();
+        intake.tx = None;
+        intake.shut = true;
         drop(intake);
         self.moved.notify_waiters();
     }
@@ -114,7 +125,7 @@ impl Link {
     /// 1,000 events is never full, and the send, which would block, never does.
     fn offer(&self, batch: &mut Vec<Message>, run: usize, lost: &AtomicU64) -> usize {
         let mut intake = self.intake.lock();
-        let Intake { tx, bytes, entered, bytes_entered } = &mut *intake;
+        let Intake { tx, bytes, entered, bytes_entered, .. } = &mut *intake;
         let under_way = bytes_entered.saturating_sub(self.bytes_out.load(SeqCst));
         let Some(tx) = tx.as_mut().filter(|_| under_way < self.max_under_way) else {
             lost.fetch_add(run as u64, Relaxed);
@@ -156,8 +167,14 @@ impl Link {
         accepted
     }
 
-    /// Takes messages out until the router is dead; gives the offset after the last one.
-    pub(super) async fn receive(&self, mut rx: LinkRx, shared: &Shared) -> u64 {
+    /// Takes messages out until the router is dead, then closes the link.
+    pub(super) async fn receive(&self, rx: LinkRx, shared: &Shared) {
+        let next = self.take_out(rx, shared).await;
+        self.close(next, &shared.lost);
+    }
+
+    /// Gives the offset after the last one.
+    async fn take_out(&self, mut rx: LinkRx, shared: &Shared) -> u64 {
         let mut next = 0;
         let mut overwritten = false;
         loop {
@@ -228,7 +245,7 @@ impl Link {
 
 impl Intake {
     fn new(tx: Option<LinkTx>) -> Self {
-        Self { tx, bytes: 0, entered: 0, bytes_entered: 0 }
+        Self { tx, shut: false, bytes: 0, entered: 0, bytes_entered: 0 }
     }
 }
 

@@ -145,7 +145,7 @@ impl LiveLane {
     pub fn shutdown(&self) {
         self.supervisor.abort();
         for link in &self.shared.links {
-            link.close(None, &self.shared.lost);
+            link.shut();
         }
     }
 

@@ -88,11 +88,7 @@ async fn receive(shared: &Arc<Shared>, receivers: Vec<LinkRx>) {
     let mut tasks = JoinSet::new();
     for (number, rx) in receivers.into_iter().enumerate() {
         let shared = shared.clone();
-        tasks.spawn(async move {
-            let link = &shared.links[number];
-            let next = link.receive(rx, &shared).await;
-            link.close(Some(next), &shared.lost);
-        });
+        tasks.spawn(async move { shared.links[number].receive(rx, &shared).await });
     }
     while tasks.join_next().await.is_some() {}
 }
