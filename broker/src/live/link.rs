@@ -6,6 +6,7 @@ use std::{
         AtomicU64, AtomicUsize,
         Ordering::{Relaxed, SeqCst},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -15,17 +16,23 @@ use rumqttd::{
     local::{LinkRx, LinkTx},
     protocol::{Packet, Publish},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 
 use super::{LiveSettings, Shared};
 use crate::message::Message;
+
+/// A waiting publisher is told when the task of its link runs; if a delivery holds that up, it looks for itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The publishers' side of a link; outlives the routers behind it.
 pub(super) struct Link {
     topic: Bytes,
     max_messages: usize,
     max_bytes: usize,
+    max_under_way: u64,
     intake: Mutex<Intake>,
+    /// Bytes of the records that came out of this router; what was overwritten joins them when all is taken.
+    bytes_out: AtomicU64,
     /// Publishers that found the intake full.
     waiting: AtomicUsize,
     /// Held by the one of them whose turn it is.
@@ -37,10 +44,14 @@ pub(super) struct Link {
 struct Intake {
     /// `None` while there is no router.
     tx: Option<LinkTx>,
+    /// There will not be another router.
+    shut: bool,
     /// Bytes of the records in `tx`'s buffer.
     bytes: usize,
     /// Messages given to this router: the offset that the next one gets in the router's log.
     entered: u64,
+    /// Bytes of their records.
+    bytes_entered: u64,
 }
 
 impl Link {
@@ -49,25 +60,38 @@ impl Link {
             topic: format!("m{number}/live").into(),
             max_messages: settings.intake_messages,
             max_bytes: settings.intake_bytes,
-            intake: Mutex::new(Intake { tx: None, bytes: 0, entered: 0 }),
+            max_under_way: settings.under_way_bytes as u64,
+            intake: Mutex::new(Intake::new(None)),
+            bytes_out: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::new(()),
             moved: Notify::new(),
         }
     }
 
-    /// Connects a new router.
+    /// Connects a new router, unless the link was shut.
     pub(super) fn open(&self, tx: LinkTx) {
-        *self.intake.lock() = Intake { tx: Some(tx), bytes: 0, entered: 0 };
+        let mut intake = self.intake.lock();
+        if !intake.shut {
+            *intake = Intake::new(Some(tx));
+            self.bytes_out.store(0, SeqCst);
+        }
     }
 
-    /// Disconnects from a router out of which everything before offset `next` came or was counted as lost.
-    pub(super) fn close(&self, next: Option<u64>, lost: &AtomicU64) {
+    /// Disconnects from a dead router, out of which everything before offset `next` came or was counted as lost.
+    fn close(&self, next: u64, lost: &AtomicU64) {
         let mut intake = self.intake.lock();
         intake.tx = None;
-        if let Some(next) = next {
-            lost.fetch_add(intake.entered.saturating_sub(next), Relaxed);
-        }
+        lost.fetch_add(intake.entered.saturating_sub(next), Relaxed);
+        drop(intake);
+        self.moved.notify_waiters();
+    }
+
+    /// Disconnects for good.
+    pub(super) fn shut(&self) {
+        let mut intake = self.intake.lock();
+        intake.tx = None;
+        intake.shut = true;
         drop(intake);
         self.moved.notify_waiters();
     }
@@ -90,7 +114,7 @@ impl Link {
             if run == 0 {
                 return;
             }
-            moved.await;
+            let _ = timeout(LOOK_AGAIN, moved).await;
         }
     }
 
@@ -101,8 +125,9 @@ impl Link {
     /// 1,000 events is never full, and the send, which would block, never does.
     fn offer(&self, batch: &mut Vec<Message>, run: usize, lost: &AtomicU64) -> usize {
         let mut intake = self.intake.lock();
-        let Intake { tx, bytes, entered } = &mut *intake;
-        let Some(tx) = tx else {
+        let Intake { tx, bytes, entered, bytes_entered, .. } = &mut *intake;
+        let under_way = bytes_entered.saturating_sub(self.bytes_out.load(SeqCst));
+        let Some(tx) = tx.as_mut().filter(|_| under_way < self.max_under_way) else {
             lost.fetch_add(run as u64, Relaxed);
             batch.drain(..run);
             return run;
@@ -121,6 +146,7 @@ impl Link {
                 let fits = (was_empty && *number == 0) || *bytes + message.size() <= self.max_bytes;
                 if fits {
                     *bytes += message.size();
+                    *bytes_entered += message.size() as u64;
                 }
                 fits
             })
@@ -141,16 +167,31 @@ impl Link {
         accepted
     }
 
-    /// Takes messages out until the router is dead; gives the offset after the last one.
-    pub(super) async fn receive(&self, mut rx: LinkRx, shared: &Shared) -> u64 {
+    /// Takes messages out until the router is dead, then closes the link.
+    pub(super) async fn receive(&self, rx: LinkRx, shared: &Shared) {
+        let next = self.take_out(rx, shared).await;
+        self.close(next, &shared.lost);
+    }
+
+    /// Gives the offset after the last one.
+    async fn take_out(&self, mut rx: LinkRx, shared: &Shared) -> u64 {
         let mut next = 0;
+        let mut overwritten = false;
         loop {
             match rx.next().await {
                 Ok(Some(Notification::Forward(forward))) => {
                     if let Some((_, offset)) = forward.cursor {
                         // Offsets are consecutive: what is left out was overwritten.
-                        shared.lost.fetch_add(offset.saturating_sub(next), Relaxed);
+                        let gap = offset.saturating_sub(next);
+                        if gap > 0 {
+                            shared.lost.fetch_add(gap, Relaxed);
+                            overwritten = true;
+                        }
                         next = offset + 1;
+                    }
+                    self.bytes_out.fetch_add(forward.publish.payload.len() as u64, SeqCst);
+                    if overwritten {
+                        overwritten = !self.caught_up(next);
                     }
                     deliver(forward.publish.payload, shared);
                 }
@@ -171,6 +212,16 @@ impl Link {
         }
     }
 
+    /// Nothing is under way if `next` is what enters next: then what was overwritten needs no more counting.
+    fn caught_up(&self, next: u64) -> bool {
+        let intake = self.intake.lock();
+        let all = intake.entered == next;
+        if all {
+            self.bytes_out.store(intake.bytes_entered, SeqCst);
+        }
+        all
+    }
+
     /// Kills the router behind this link: it panics on a topic that begins with a non-ASCII character.
     #[cfg(test)]
     pub(super) fn kill_router(&self) {
@@ -179,10 +230,22 @@ impl Link {
         }
     }
 
-    /// Bytes and messages in the intake.
+    /// Bytes of the records under way.
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> u64 {
+        self.intake.lock().bytes_entered - self.bytes_out.load(SeqCst)
+    }
+
+    /// Messages in the intake.
     #[cfg(test)]
     pub(super) fn intake(&self) -> usize {
         self.intake.lock().tx.as_ref().map_or(0, |tx| tx.buffer().len())
+    }
+}
+
+impl Intake {
+    fn new(tx: Option<LinkTx>) -> Self {
+        Self { tx, shut: false, bytes: 0, entered: 0, bytes_entered: 0 }
     }
 }
 

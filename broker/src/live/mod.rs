@@ -40,6 +40,9 @@ pub struct LiveSettings {
     pub intake_messages: usize,
     /// Bytes of records that a link holds for the router at most, except that one message always fits.
     pub intake_bytes: usize,
+    /// Bytes of records under way in a link, from its intake to its task: what comes while there are more is lost at
+    /// once. rumqttd limits what lies between its log and the task in messages only, 299 twice, whatever their size.
+    pub under_way_bytes: usize,
 }
 
 impl Default for LiveSettings {
@@ -50,6 +53,7 @@ impl Default for LiveSettings {
             segments: 2,
             intake_messages: 1024,
             intake_bytes: 1024 * 1024,
+            under_way_bytes: 16 * 1024 * 1024,
         }
     }
 }
@@ -126,7 +130,8 @@ impl LiveLane {
         }
     }
 
-    /// Messages that were lost since the start: overwritten before they were taken out, or in a router that died.
+    /// Messages that were lost since the start: overwritten before they were taken out, too many bytes under way, or
+    /// in a router that died.
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Relaxed)
     }
@@ -140,7 +145,7 @@ impl LiveLane {
     pub fn shutdown(&self) {
         self.supervisor.abort();
         for link in &self.shared.links {
-            link.close(None, &self.shared.lost);
+            link.shut();
         }
     }
 
@@ -169,6 +174,8 @@ impl LiveSettings {
             "segments must be 1 or more"
         } else if self.intake_messages == 0 {
             "intake_messages must be 1 or more"
+        } else if self.under_way_bytes == 0 {
+            "under_way_bytes must be 1 or more"
         } else {
             return Ok(());
         };

@@ -26,15 +26,8 @@ const READ_AT_ONCE: u64 = 100;
 
 /// Starts a router's thread and connects the links. Blocks until the router answered.
 pub(super) fn spawn(settings: &LiveSettings) -> Result<Vec<(LinkTx, LinkRx)>, LiveError> {
-    let config = RouterConfig {
-        max_connections: settings.links,
-        max_outgoing_packet_count: READ_AT_ONCE,
-        max_segment_size: settings.segment_bytes,
-        max_segment_count: settings.segments,
-        ..RouterConfig::default()
-    };
     // The type of this sender cannot be named: rumqttd does not export its events.
-    let router = Router::new(0, config).spawn();
+    let router = Router::new(0, config(settings)).spawn();
     (0..settings.links)
         .map(|number| {
             let name = format!("m{number}");
@@ -44,6 +37,16 @@ pub(super) fn spawn(settings: &LiveSettings) -> Result<Vec<(LinkTx, LinkRx)>, Li
             Ok((tx, rx))
         })
         .collect()
+}
+
+pub(super) fn config(settings: &LiveSettings) -> RouterConfig {
+    RouterConfig {
+        max_connections: settings.links,
+        max_outgoing_packet_count: READ_AT_ONCE,
+        max_segment_size: settings.segment_bytes,
+        max_segment_count: settings.segments,
+        ..RouterConfig::default()
+    }
 }
 
 /// Gives the links to the publishers and what comes back to the caller.
@@ -85,11 +88,7 @@ async fn receive(shared: &Arc<Shared>, receivers: Vec<LinkRx>) {
     let mut tasks = JoinSet::new();
     for (number, rx) in receivers.into_iter().enumerate() {
         let shared = shared.clone();
-        tasks.spawn(async move {
-            let link = &shared.links[number];
-            let next = link.receive(rx, &shared).await;
-            link.close(Some(next), &shared.lost);
-        });
+        tasks.spawn(async move { shared.links[number].receive(rx, &shared).await });
     }
     while tasks.join_next().await.is_some() {}
 }

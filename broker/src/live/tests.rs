@@ -93,6 +93,80 @@ async fn slow_deliver_loses_the_oldest_and_counts_them_exactly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn big_messages_to_a_slow_deliver_do_not_pile_up_beyond_the_limit_in_bytes() {
+    let (closed, gate) = gate();
+    let settings = LiveSettings { links: 1, under_way_bytes: 4 * 1024 * 1024, ..LiveSettings::default() };
+    let mut world = World::start_with(settings, gate);
+    world.publish(&[message("waits at the gate", b"")]).await;
+    world.wait(|lane| lane.shared.links[0].under_way() == 0).await;
+    for _ in 0..100 {
+        world.publish(&[message("big", &[0; 1024 * 1024])]).await;
+    }
+    // Four of a little over 1 MiB each are more than 4 MiB; the limit is looked at before one enters.
+    assert_eq!(world.lane.lost(), 96);
+    drop(closed);
+    for _ in 0..5 {
+        world.next().await;
+    }
+    world.publish(&[message("last", b"")]).await;
+    assert_eq!(world.next().await.topic(), "last");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn overwritten_messages_do_not_count_as_under_way_for_ever() {
+    let settings =
+        LiveSettings { links: 1, segment_bytes: 1024, under_way_bytes: 64 * 1024, ..LiveSettings::default() };
+    let mut world = World::start_with(settings, || std::thread::sleep(Duration::from_micros(20)));
+    for round in 0..20 {
+        for chunk in numbers(0..2_000).chunks(100) {
+            world.publish(chunk).await;
+        }
+        world.wait(|lane| lane.shared.links[0].under_way() == 0).await;
+        world.publish(&[from("last", round, b"")]).await;
+        while world.next().await.topic() != "last" {}
+    }
+    assert!(world.lane.lost() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn routers_channel_never_holds_more_than_two_events_of_a_link() {
+    const EACH: u64 = 50_000;
+    let settings = LiveSettings { links: 1, intake_messages: 64, ..LiveSettings::default() };
+    let shared = Arc::new(Shared {
+        links: [Link::new(0, &settings)].into(),
+        lost: AtomicU64::new(0),
+        restarts: AtomicU64::new(0),
+        deliver: Box::new(drop),
+    });
+    let events = rumqttd::Router::new(0, router::config(&settings)).spawn();
+    let (mut tx, rx, _) = rumqttd::local::LinkBuilder::new("m0", events.clone()).build().unwrap();
+    tx.subscribe("m0/#").unwrap();
+    let [rx] = <[_; 1]>::try_from(router::open(&shared, vec![(tx, rx)])).unwrap();
+    let of_task = shared.clone();
+    let receiving = tokio::spawn(async move { of_task.links[0].receive(rx, &of_task).await });
+    let publishers: Vec<_> = (0..4)
+        .map(|publisher| {
+            let (shared, events) = (shared.clone(), events.clone());
+            tokio::spawn(async move {
+                let mut most = 0;
+                for number in 0..EACH {
+                    let mut batch = vec![numbered("a", publisher, number)];
+                    shared.links[0].hand_over(&mut batch, 1, &shared.lost).await;
+                    most = most.max(events.len());
+                }
+                most
+            })
+        })
+        .collect();
+    for publisher in publishers {
+        let most = publisher.await.unwrap();
+        assert!(most <= 2, "{most} events: one of DeviceData and one of Ready were expected at most");
+    }
+    shared.links[0].kill_router();
+    receiving.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn order_per_topic_holds_with_several_publishers_that_wait_for_room() {
     const PUBLISHERS: u64 = 6;
     const EACH: u64 = 5_000;
@@ -184,9 +258,19 @@ async fn settings_out_of_range_are_refused_before_rumqttd_panics() {
         LiveSettings { segment_bytes: 1023, ..LiveSettings::default() },
         LiveSettings { segments: 0, ..LiveSettings::default() },
         LiveSettings { intake_messages: 0, ..LiveSettings::default() },
+        LiveSettings { under_way_bytes: 0, ..LiveSettings::default() },
     ] {
         assert!(matches!(LiveLane::start(settings, drop), Err(LiveError::Settings(_))));
     }
+}
+
+#[tokio::test]
+async fn publisher_after_shutdown_does_not_hang() {
+    let settings = LiveSettings { intake_messages: 1, ..LiveSettings::default() };
+    let world = World::start(settings);
+    world.lane.shutdown();
+    world.publish(&numbers(0..100)).await;
+    assert_eq!(world.lane.lost(), 100);
 }
 
 #[tokio::test]
