@@ -2,3 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod credentials;
+pub mod document;
+pub mod registry;
+pub mod secrets;
