@@ -10,21 +10,22 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::Zeroizing;
 
 /// File name of the key in the data directory.
 pub const KEY_FILE: &str = "secret.key";
 
 const KEY_LEN: usize = 32;
+const HMAC_BLOCK: usize = 64;
 /// Characters of a password: 256 bits as base64url without padding.
 pub const PASSWORD_LEN: usize = 43;
 /// Bytes behind the 16 characters of a connection key.
 const CONNECTION_KEY_BYTES: usize = 12;
 
 /// A random 256-bit key. Forgotten (overwritten) when dropped.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct Secrets {
-    key: [u8; KEY_LEN],
+    key: Zeroizing<[u8; KEY_LEN]>,
 }
 
 /// Why the secret key cannot be used. Says what to do.
@@ -55,7 +56,7 @@ impl Secrets {
 
     /// Secrets from a key that the caller has.
     pub fn from_key(key: [u8; KEY_LEN]) -> Self {
-        Self { key }
+        Self { key: Zeroizing::new(key) }
     }
 
     /// A device's password for one of its secret versions: 43 characters, base64url.
@@ -91,8 +92,8 @@ impl Secrets {
         file.take(2 * KEY_LEN as u64)
             .read_to_end(&mut text)
             .map_err(|error| fail(format!("cannot be read: {error}")))?;
-        let mut key = [0; KEY_LEN];
-        match URL_SAFE_NO_PAD.decode_slice(text.trim_ascii(), &mut key) {
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        match URL_SAFE_NO_PAD.decode_slice(text.trim_ascii(), key.as_mut()) {
             Ok(KEY_LEN) => Ok(Some(Self { key })),
             _ => Err(fail(
                 "is damaged: it should hold 43 characters of base64url. Restore it from a backup; or move it away \
@@ -104,8 +105,10 @@ impl Secrets {
 
     /// HMAC-SHA-256 over a label and fields, each with its length, so that no two inputs run together.
     fn derive(&self, label: &[u8], fields: &[&str]) -> [u8; 32] {
-        // Any length is a valid HMAC key, so this cannot fail; an empty key would never be accepted by `load`.
-        let mut mac = Hmac::<Sha256>::new(&self.key.into());
+        // HMAC fills a shorter key up with zeros to the block of its hash.
+        let mut block = Zeroizing::new([0; HMAC_BLOCK]);
+        block[..KEY_LEN].copy_from_slice(self.key.as_ref());
+        let mut mac = Hmac::<Sha256>::new((&*block).into());
         mac.update(&[label.len() as u8]);
         mac.update(label);
         for field in fields {

@@ -180,6 +180,10 @@ impl Problems {
         self.0.iter().map(one).collect()
     }
 
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
     pub(crate) fn push(&mut self, problem: Problem) {
         self.0.push(problem);
     }

@@ -5,6 +5,9 @@ mod name;
 mod plain;
 mod validate;
 
+#[cfg(test)]
+mod tests;
+
 use std::{path::Path, sync::Arc};
 
 pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError};
