@@ -1,4 +1,5 @@
 //! The bridge: turns `config/*.json` into ACL-restricted topic pairs on an embedded MQTT broker.
 #![forbid(unsafe_code)]
 
+pub mod commands;
 pub mod credentials;
