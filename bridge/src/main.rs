@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ior_bridge::commands::{CommandError, latency, publish, subscribe};
+use ior_bridge::commands::{latency, publish, subscribe};
 
 /// Pairs of devices talk over MQTT, and nothing else
 #[derive(Parser)]
@@ -26,9 +26,9 @@ async fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(CommandError { message, status }) => {
-            eprintln!("error: {message}");
-            ExitCode::from(status)
+        Err(error) => {
+            eprintln!("{}", error.message());
+            ExitCode::from(error.status())
         }
     }
 }

@@ -51,13 +51,13 @@ impl Endpoint {
     /// A file that is missing, unreadable, not JSON, or JSON but not a credential file.
     pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
         let shown = path.display();
-        let text = std::fs::read(path).map_err(|error| usage(unreadable(path, &error)))?;
-        let value: serde_json::Value =
-            serde_json::from_slice(&text).map_err(|error| usage(format!("{shown} is not JSON: {error}")))?;
+        let text = std::fs::read(path).map_err(|error| CommandError::usage(unreadable(path, &error)))?;
+        let value: serde_json::Value = serde_json::from_slice(&text)
+            .map_err(|error| CommandError::usage(format!("{shown} is not JSON: {error}")))?;
         let credentials = serde_path_to_error::deserialize(value).map_err(|error| {
             let place = error.path().to_string();
             let place = if place == "." { String::new() } else { format!("{place}: ") };
-            usage(format!(
+            CommandError::usage(format!(
                 "{shown} is JSON but not a credential file: {place}{}. {WHERE_THE_FILES_ARE}",
                 error.inner()
             ))
@@ -73,7 +73,7 @@ impl Endpoint {
     pub(super) fn options(&self, command: &str, target: &Target) -> Result<MqttOptions, CommandError> {
         let login = &self.credentials.mqtt;
         let port = target.port.or(login.port).ok_or_else(|| {
-            usage(format!(
+            CommandError::usage(format!(
                 "{} names no port for plain MQTT: `mqtt.listen` is turned off in the bridge's server.json, \
                  and this command speaks plain MQTT only",
                 self.path.display()
@@ -104,7 +104,7 @@ impl Endpoint {
     /// Wildcards, U+0000, or a topic longer than MQTT allows.
     pub(super) fn publish_topic(&self, subtopic: &str) -> Result<String, CommandError> {
         if subtopic.contains(['+', '#']) {
-            return Err(usage(format!(
+            return Err(CommandError::usage(format!(
                 "a message goes to one topic: `{subtopic}` has a wildcard (+ or #), which only `sub` takes"
             )));
         }
@@ -124,7 +124,7 @@ impl Endpoint {
             below(self.peer_topic(), &format!("{subtopic}/#"))?
         };
         if !rumqttc::v5::mqttbytes::valid_filter(&filter) {
-            return Err(usage(format!(
+            return Err(CommandError::usage(format!(
                 "`{subtopic}` is not a topic filter: + and # stand alone between slashes, and # only at the end"
             )));
         }
@@ -148,7 +148,7 @@ pub(super) struct Failure {
 
 impl From<Failure> for CommandError {
     fn from(failure: Failure) -> Self {
-        failed(failure.message)
+        CommandError::failed(failure.message)
     }
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn explain(error: ConnectionError, options: &MqttOptions) -> Fa
 /// Why a PUBLISH to `topic` was refused.
 pub(super) fn publish_refused(reason: PubAckReason, topic: &str, endpoint: &Endpoint) -> CommandError {
     let credentials = &endpoint.credentials;
-    failed(match reason {
+    CommandError::failed(match reason {
         PubAckReason::NotAuthorized => format!(
             "the broker refused the message: `{}` is not authorized to publish to `{topic}`. Its credential file \
              allows `{}` and what is below it; was the connection removed or changed since the file was written?",
@@ -215,12 +215,15 @@ pub(super) fn granted(
 ) -> Result<(), CommandError> {
     match code {
         SubscribeReasonCode::Success(_) => Ok(()),
-        SubscribeReasonCode::NotAuthorized => Err(failed(format!(
+        SubscribeReasonCode::NotAuthorized => Err(CommandError::failed(format!(
             "the broker refused the subscription: `{}` is not authorized to subscribe to `{filter}`. Its credential \
              file allows `{}`; was the connection removed or changed since the file was written?",
             endpoint.credentials.mqtt.username, endpoint.credentials.topics.subscribe
         ))),
-        other => Err(failed(format!("the broker refused the subscription to `{filter}`: {}", spaced(other)))),
+        other => Err(CommandError::failed(format!(
+            "the broker refused the subscription to `{filter}`: {}",
+            spaced(other)
+        ))),
     }
 }
 
@@ -247,16 +250,6 @@ pub(super) fn qos(number: u8) -> QoS {
         1 => QoS::AtLeastOnce,
         _ => QoS::ExactlyOnce,
     }
-}
-
-/// The command failed: exit status 1.
-pub(super) fn failed(message: impl Into<String>) -> CommandError {
-    CommandError { message: message.into(), status: 1 }
-}
-
-/// The command was used wrongly: exit status 2.
-pub(super) fn usage(message: impl Into<String>) -> CommandError {
-    CommandError { message: message.into(), status: 2 }
 }
 
 /// A number that differs between two runs of a command: not a secret.
@@ -292,10 +285,10 @@ fn below(topic: &str, subtopic: &str) -> Result<String, CommandError> {
         _ => format!("{topic}/{subtopic}"),
     };
     if joined.contains('\0') {
-        return Err(usage("a topic may not contain the character U+0000"));
+        return Err(CommandError::usage("a topic may not contain the character U+0000"));
     }
     if joined.len() > MAX_TOPIC {
-        return Err(usage(format!(
+        return Err(CommandError::usage(format!(
             "the topic would be {} bytes long: MQTT allows {MAX_TOPIC}, the first {} are the connection's",
             joined.len(),
             topic.len() + 1

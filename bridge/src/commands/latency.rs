@@ -16,7 +16,7 @@ use tokio::time::{sleep_until, timeout};
 
 use self::report::{Report, Run};
 use super::CommandError;
-use super::client::{self, Endpoint, Target, explain, failed, granted, usage};
+use super::client::{self, Endpoint, Target, explain, granted};
 
 /// A message begins with its sequence number and its time of sending, 8 bytes each.
 const HEADER: usize = 16;
@@ -69,7 +69,7 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
     let subtopic = format!("latency/{:08x}", client::random_u32());
     let topic = from.publish_topic(&subtopic)?;
     if to.peer_topic() != from.credentials.topics.publish {
-        return Err(usage(format!(
+        return Err(CommandError::usage(format!(
             "{} and {} are not the two ends of one connection: the first publishes to `{}`, the second receives `{}`",
             args.from.display(),
             args.to.display(),
@@ -125,7 +125,7 @@ async fn subscribed(to: &Endpoint, filter: String, args: &Args) -> Result<EventL
     let (client, mut eventloop) = connected(to.options("latency", &args.target)?).await?;
     client
         .try_subscribe(&filter, client::qos(args.qos))
-        .map_err(|error| failed(format!("cannot subscribe to `{filter}`: {error}")))?;
+        .map_err(|error| CommandError::failed(format!("cannot subscribe to `{filter}`: {error}")))?;
     let answered = async {
         loop {
             match eventloop.poll().await {
@@ -139,7 +139,7 @@ async fn subscribed(to: &Endpoint, filter: String, args: &Args) -> Result<EventL
     };
     match timeout(SUBSCRIBE_TIMEOUT, answered).await {
         Ok(result) => result.map(|()| eventloop),
-        Err(_) => Err(failed(format!(
+        Err(_) => Err(CommandError::failed(format!(
             "the broker did not answer the subscription within {} s",
             SUBSCRIBE_TIMEOUT.as_secs()
         ))),
@@ -225,7 +225,7 @@ impl Measurement<'_> {
                         break Err(client::publish_refused(reason, self.topic, self.from));
                     }
                     Some(Told::Broken(error, options)) => break Err(explain(error, &options).await.into()),
-                    None => break Err(failed("both connections ended")),
+                    None => break Err(CommandError::failed("both connections ended")),
                 },
                 () = sleep_until(wake.into()) => {
                     if sent_all {

@@ -11,7 +11,7 @@ use rumqttc::v5::{AsyncClient, Event};
 use tokio::time::timeout;
 
 use super::CommandError;
-use super::client::{self, Endpoint, Target, explain, failed};
+use super::client::{self, Endpoint, Target, explain};
 
 /// How long the broker may take to acknowledge the message.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -71,7 +71,7 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
             Event::Incoming(Packet::ConnAck(_)) => {
                 client
                     .try_publish(&topic, qos, args.retain, payload.clone())
-                    .map_err(|error| failed(format!("cannot publish to `{topic}`: {error}")))?;
+                    .map_err(|error| CommandError::failed(format!("cannot publish to `{topic}`: {error}")))?;
             }
             Event::Outgoing(Outgoing::Publish(_)) if qos == QoS::AtMostOnce => {
                 client::disconnect(&client, &mut eventloop).await;
@@ -98,15 +98,14 @@ fn payload(message: String) -> Result<Vec<u8>, CommandError> {
         return Ok(message.into_bytes());
     }
     let mut payload = Vec::new();
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut payload)
-        .map_err(|error| failed(format!("cannot read the message from standard input: {error}")))?;
+    std::io::stdin().lock().read_to_end(&mut payload).map_err(|error| {
+        CommandError::failed(format!("cannot read the message from standard input: {error}"))
+    })?;
     Ok(payload)
 }
 
 fn unsure(why: &str) -> CommandError {
-    failed(format!(
+    CommandError::failed(format!(
         "{why}. The message was not acknowledged: it may or may not have arrived; send it again if twice does no harm"
     ))
 }

@@ -12,7 +12,7 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use serde::Serialize;
 
 use super::CommandError;
-use super::client::{self, Endpoint, Target, explain, failed, granted};
+use super::client::{self, Endpoint, Target, explain, granted};
 
 /// First pause before connecting again; every further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -116,7 +116,7 @@ impl Subscriber<'_> {
                     let filters = self.filters.iter().map(|filter| Filter::new(filter, qos));
                     self.client
                         .try_subscribe_many(filters)
-                        .map_err(|error| failed(format!("cannot subscribe: {error}")))?;
+                        .map_err(|error| CommandError::failed(format!("cannot subscribe: {error}")))?;
                 }
                 Ok(Event::Incoming(Packet::SubAck(answer))) => {
                     for (code, filter) in answer.return_codes.into_iter().zip(&self.filters) {
@@ -160,7 +160,7 @@ impl Subscriber<'_> {
         match writeln!(out, "{line}").and_then(|()| out.flush()) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(error) => Err(failed(format!("cannot write to standard output: {error}"))),
+            Err(error) => Err(CommandError::failed(format!("cannot write to standard output: {error}"))),
         }
     }
 }
@@ -214,7 +214,7 @@ fn json_line(topic: &str, subtopic: &str, presence: bool, message: &Publish) -> 
         payload: text,
         payload_base64: text.is_none().then(|| STANDARD.encode(&message.payload)),
     };
-    serde_json::to_string(&line).map_err(|error| failed(format!("cannot write JSON: {error}")))
+    serde_json::to_string(&line).map_err(|error| CommandError::failed(format!("cannot write JSON: {error}")))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::super::client::{Endpoint, failed};
+use super::super::client::Endpoint;
 use super::{Args, CommandError};
 
 /// Longest latency that is told apart from longer ones, in microseconds: an hour.
@@ -136,7 +136,8 @@ impl Report {
 
     /// One JSON object on one line.
     pub(super) fn json(&self) -> Result<String, CommandError> {
-        serde_json::to_string(self).map_err(|error| failed(format!("cannot write JSON: {error}")))
+        serde_json::to_string(self)
+            .map_err(|error| CommandError::failed(format!("cannot write JSON: {error}")))
     }
 
     /// A few lines for a terminal.
@@ -156,10 +157,13 @@ impl Report {
             return Ok(());
         }
         if self.received == 0 {
-            return Err(failed(format!("none of the {} messages arrived at {}", self.sent, self.to)));
+            return Err(CommandError::failed(format!(
+                "none of the {} messages arrived at {}",
+                self.sent, self.to
+            )));
         }
         if self.lost > 0 && self.qos > 0 {
-            return Err(failed(format!(
+            return Err(CommandError::failed(format!(
                 "{} of {} messages did not arrive although QoS {} promises it",
                 self.lost, self.sent, self.qos
             )));
