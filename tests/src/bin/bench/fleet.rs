@@ -155,7 +155,7 @@ impl Fleet {
 
     /// Sends one message of the pair `index` (modulo the number of pairs), due at `due`.
     pub(crate) fn publish(&mut self, index: u64, due: u64) {
-        let index = (index % self.pairs.len() as u64) as usize;
+        let index = (index % self.pairs()) as usize;
         self.pairs[index].publish(due);
         self.touch(index);
     }
@@ -187,6 +187,11 @@ impl Fleet {
     /// Messages that were neither received (and acknowledged) nor given up.
     pub(crate) fn outstanding(&self) -> u64 {
         self.pairs.iter().map(Pair::outstanding).sum()
+    }
+
+    /// The number of pairs.
+    pub(crate) fn pairs(&self) -> u64 {
+        self.pairs.len() as u64
     }
 
     /// Messages received so far.

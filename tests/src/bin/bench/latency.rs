@@ -10,6 +10,10 @@ use crate::clock;
 use crate::fleet::{Fleet, Totals, Traffic};
 use crate::throughput::drain;
 
+/// The generator wakes so many nanoseconds before a message is due and spins until then: to be woken takes up to this
+/// long, which would count as the relay's. Receiving it sleeps, as a device does.
+const LEAD: u64 = 200_000;
+
 /// How to pace the messages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
@@ -37,35 +41,34 @@ pub(crate) fn run(address: SocketAddr, devices: &[DevicePair], plan: &Plan) -> R
     let mut fleet = Fleet::connect(address, devices, 0, plan.traffic)?;
     let interval = 1_000_000_000 / plan.rate.max(1);
     let start = clock::now() + interval;
-    let timer = clock::timer(start, interval)?;
+    let timer = clock::timer(start.saturating_sub(LEAD), interval)?;
     fleet.watch(&timer)?;
     let measured_from = start + nanoseconds(plan.warm_up);
     let end = measured_from + nanoseconds(plan.measured);
     let expected = usize::try_from(nanoseconds(plan.measured) / interval)? + 1;
     let (mut times, mut delays) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
     let mut sent = 0;
-    loop {
-        let due_now = fleet.turn(Duration::from_millis(100), |stamp| {
-            if (measured_from..end).contains(&stamp.due) {
+    let mut due = start;
+    while due < end {
+        let now = clock::now();
+        if due <= now {
+            while due <= now.min(end - 1) {
+                delays.push(now - due);
+                fleet.publish(sent, due);
+                sent += 1;
+                due = start + sent * interval;
+            }
+            fleet.flush()?;
+        }
+        let wait = if due.saturating_sub(now) <= LEAD { Duration::ZERO } else { Duration::from_millis(100) };
+        let expired = fleet.turn(wait, |stamp| {
+            if stamp.due >= measured_from {
                 times.push(clock::now().saturating_sub(stamp.due));
             }
         })?;
-        if due_now {
-            expirations(&timer)?;
-        }
-        let now = clock::now();
-        let first = sent;
-        while start + sent * interval <= now.min(end) {
-            fleet.publish(sent, start + sent * interval);
-            sent += 1;
-        }
         fleet.flush()?;
-        if sent > first {
-            let written = clock::now();
-            delays.extend((first..sent).map(|number| written.saturating_sub(start + number * interval)));
-        }
-        if now > end {
-            break;
+        if expired {
+            expirations(&timer)?;
         }
     }
     drain(&mut fleet)?;

@@ -110,12 +110,13 @@ impl Site {
         loop {
             match self.login() {
                 Ok(Some(login)) => match client::connect(running.address, self.version, &login) {
-                    Ok(mut stream) if self.is_complete() => {
+                    Ok(mut stream) => {
                         let ready = started.elapsed();
                         client::disconnect(&mut stream);
-                        return Ok(ready);
+                        if self.is_complete() {
+                            return Ok(ready);
+                        }
                     }
-                    Ok(mut stream) => client::disconnect(&mut stream),
                     Err(error) => refused = Some(error),
                 },
                 Ok(None) => {}

@@ -64,10 +64,12 @@ impl<'a> Runner<'a> {
             for &index in &order {
                 let Subject { relay, values } = &mut self.subjects[index];
                 if self.args.wants(Measure::Memory) {
-                    named(relay, idle_memory(values, relay, self.args))?;
+                    eprintln!("  {}: memory", relay.name);
+                    named(&relay.name, idle_memory(values, relay, self.args))?;
                 }
                 if self.args.wants(Measure::Start) {
-                    named(relay, start(values, relay, self.args))?;
+                    eprintln!("  {}: start", relay.name);
+                    named(&relay.name, start(values, relay, self.args))?;
                 }
             }
         }
@@ -110,16 +112,17 @@ impl<'a> Runner<'a> {
         let mut running = Vec::new();
         for &index in order {
             let relay = &self.subjects[index].relay;
-            let site = named(relay, relay.prepare(self.args.pairs as usize, self.args.mqtt))?;
-            let started = named(relay, site.start())?;
+            let site = named(&relay.name, relay.prepare(self.args.pairs as usize, self.args.mqtt))?;
+            let started = named(&relay.name, site.start())?;
             running.push((index, site, started));
         }
         for qos in [0, 1] {
             for (index, _, relay) in &running {
                 if self.args.wants(Measure::Throughput) {
                     settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
-                    let subject = &mut self.subjects[*index];
-                    let others = named(&subject.relay, load(&mut subject.values, relay, qos, self.args))?;
+                    let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
+                    eprintln!("  {name}: throughput, QoS {qos}");
+                    let others = named(name, load(values, relay, qos, self.args))?;
                     self.others = self.others.max(others);
                 }
             }
@@ -128,13 +131,14 @@ impl<'a> Runner<'a> {
             for (index, _, relay) in &running {
                 if self.args.wants(Measure::Latency) {
                     settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
-                    let subject = &mut self.subjects[*index];
-                    named(&subject.relay, pace(&mut subject.values, relay, qos, self.args))?;
+                    let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
+                    eprintln!("  {name}: latency, QoS {qos}");
+                    named(name, pace(values, relay, qos, self.args))?;
                 }
             }
         }
         for (index, _, relay) in running {
-            named(&self.subjects[index].relay, relay.stop())?;
+            named(&self.subjects[index].relay.name, relay.stop())?;
         }
         Ok(())
     }
@@ -165,7 +169,6 @@ fn load(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<f6
     if let Some(process) = &relay.process {
         push("peak_mb", megabytes(process.peak()?));
     }
-    eprintln!("  throughput QoS {qos}: {:.0}/s", found.rate);
     Ok(found.others.unwrap_or(0.0))
 }
 
@@ -184,7 +187,6 @@ fn pace(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<()
     push("max_us", found.max);
     push("generator_us", found.generator);
     push("lost", found.totals.lost() as f64);
-    eprintln!("  latency QoS {qos}: p50 {:.0} us, p99 {:.0} us", found.p50, found.p99);
     Ok(())
 }
 
@@ -199,7 +201,6 @@ fn idle_memory(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
     let running = relay.prepare((args.idle as usize).div_ceil(2), args.mqtt)?.start()?;
     if let Some(bytes) = idle::memory_per_device(&running, args.mqtt)? {
         values.push("memory.device_kb", bytes / 1e3);
-        eprintln!("  {}: {:.1} KB per idle device", relay.name, bytes / 1e3);
     }
     running.stop()
 }
@@ -211,7 +212,6 @@ fn start(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
         let running = site.start()?;
         if let Some(ready) = running.ready {
             values.push(key, ready.as_secs_f64() * 1e3);
-            eprintln!("  {}: {key} {:.0}", relay.name, ready.as_secs_f64() * 1e3);
         }
         running.stop()?;
     }
@@ -251,8 +251,8 @@ fn version(kind: &Kind) -> String {
     text.lines().next().and_then(|line| line.split_whitespace().last()).unwrap_or("").to_owned()
 }
 
-fn named<T>(relay: &Relay, result: Result<T>) -> Result<T> {
-    result.map_err(|error| format!("{}: {error}", relay.name).into())
+fn named<T>(relay: &str, result: Result<T>) -> Result<T> {
+    result.map_err(|error| format!("{relay}: {error}").into())
 }
 
 fn microseconds(time: Duration) -> f64 {

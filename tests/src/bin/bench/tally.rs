@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(tally(&[0, 3]), (2, 0, 0), "1 and 2 are lost");
         assert_eq!(tally(&[0, 1, 1, 0]), (2, 2, 0));
         assert_eq!(tally(&[1, 0, 2]), (3, 0, 1));
-        assert_eq!(tally(&[0, 64, 65, 1]), (4, 0, 1), "63 numbers back is within the window");
+        assert_eq!(tally(&[0, 64, 1]), (3, 0, 1), "63 numbers back is within the window");
         assert_eq!(tally(&[0, 200, 1]), (2, 1, 0), "further back nobody can tell");
     }
 
