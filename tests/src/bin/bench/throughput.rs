@@ -13,10 +13,6 @@ use crate::process::{Machine, Process};
 /// Without one message for this long, what is outstanding counts as lost.
 const STALL: Duration = Duration::from_secs(1);
 
-/// A generator that is ahead of the relay pauses this long, so that both work in batches in place of waking each other
-/// for every message.
-const COALESCE: Duration = Duration::from_micros(100);
-
 /// How to load a relay.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
@@ -129,28 +125,37 @@ fn drive(mut fleet: Fleet, plan: &Plan, start: Instant) -> Result<Part> {
 
 /// Keeps the pairs filled until `end`.
 fn pump(fleet: &mut Fleet, plan: &Plan, end: Instant) -> Result<()> {
-    let few = fleet.pairs() * plan.in_flight / 8;
-    let mut progress = (fleet.received(), Instant::now());
+    let (start, first) = (Instant::now(), fleet.received());
+    let mut progress = (first, start);
     loop {
         fleet.refill(plan.in_flight);
         fleet.flush()?;
         let before = fleet.received();
         fleet.turn(Duration::from_millis(10), |_| ())?;
-        if fleet.received() - before < few {
-            thread::sleep(COALESCE);
-        }
         let now = Instant::now();
-        if fleet.received() > progress.0 {
-            progress = (fleet.received(), now);
+        if now >= end {
+            return Ok(());
+        }
+        let received = fleet.received();
+        if received > progress.0 {
+            progress = (received, now);
         } else if now - progress.1 >= STALL {
             fleet.write_off();
             fleet.touch_all();
             progress.1 = now;
         }
-        if now >= end {
-            return Ok(());
-        }
+        let in_flight = fleet.pairs() * plan.in_flight;
+        thread::sleep(pause(in_flight, received - before, (received - first) as f64, now - start));
     }
+}
+
+/// How long a generator that is ahead of the relay pauses: until a quarter of what is in flight is back, going by the
+/// rate so far. The relay always has the other three, and is not interrupted by a generator that wakes up for every
+/// message and takes the time that the relay could use.
+fn pause(in_flight: u64, back: u64, received: f64, elapsed: Duration) -> Duration {
+    const LONGEST: Duration = Duration::from_millis(5);
+    let missing = (in_flight / 4).saturating_sub(back) as f64;
+    if received == 0.0 { Duration::ZERO } else { elapsed.mul_f64(missing / received).min(LONGEST) }
 }
 
 /// Takes in what is still on its way, without sending more.
@@ -165,4 +170,18 @@ pub(crate) fn drain(fleet: &mut Fleet) -> Result<()> {
         }
     }
     fleet.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_leaves_the_relay_three_quarters_of_what_is_in_flight() {
+        let second = Duration::from_secs(1);
+        assert_eq!(pause(1000, 50, 200_000.0, second), Duration::from_millis(1));
+        assert_eq!(pause(1000, 250, 200_000.0, second), Duration::ZERO, "the generator is behind");
+        assert_eq!(pause(1, 0, 10_000.0, second), Duration::ZERO, "there is nothing to wait for");
+        assert_eq!(pause(1000, 0, 0.0, second), Duration::ZERO, "the rate is unknown");
+    }
 }
