@@ -88,6 +88,11 @@ impl Client {
         self.stream.write_all(&packet.encode(self.version))
     }
 
+    /// How long sending may block before it fails.
+    pub fn set_write_timeout(&mut self, time: Duration) {
+        self.stream.set_write_timeout(Some(time)).unwrap();
+    }
+
     /// Sends an acknowledgement in its short form.
     #[track_caller]
     pub fn acknowledge(&mut self, kind: Kind, id: u16) {
@@ -147,6 +152,23 @@ impl Client {
             Event::Packet(packet) => packet,
             other => panic!("expected a packet, got {other:?}"),
         }
+    }
+
+    /// The next packet, or `None` if the server closes the connection.
+    #[track_caller]
+    pub fn receive_or_closed(&mut self) -> Option<Packet> {
+        match self.next(DEADLINE) {
+            Event::Packet(packet) => Some(packet),
+            Event::Closed => None,
+            Event::Nothing => panic!("expected a packet or the end of the connection, got nothing"),
+        }
+    }
+
+    /// Waits for whatever the server answers: a packet or the end of the connection.
+    #[track_caller]
+    pub fn receive_anything(&mut self) {
+        let event = self.next(DEADLINE);
+        assert!(!matches!(event, Event::Nothing), "expected an answer, got none");
     }
 
     /// Expects CONNACK.
