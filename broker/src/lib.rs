@@ -1,9 +1,26 @@
 //! An MQTT 3.1.1 and 5 broker as a library: strict at the wire, bounded everywhere, access decided by the embedder.
 //!
 //! It knows nothing of devices, connections or configuration files: who may log in and what they may do is asked of
-//! the [`access::Access`] that the embedder implements.
+//! the [`access::Access`] that the embedder implements. Start with [`Broker::start`]; `examples/open.rs` is a whole
+//! program.
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod broker;
+mod clock;
 pub mod codec;
+mod connection;
+pub mod events;
+mod lifetimes;
+pub mod limits;
+mod listener;
+pub mod live;
 pub mod message;
+mod queue;
+pub mod retained;
+mod session;
+mod shared;
+pub mod subscriptions;
+
+pub use broker::{Broker, SessionInfo, Statistics};
+pub use shared::Full;

@@ -81,6 +81,13 @@ impl Message {
         Some(message)
     }
 
+    /// The same message as if it arrived at `received_at`: for a Will Message, whose life begins when it is published.
+    pub fn received_anew(&self, received_at: u64) -> Self {
+        let mut record = self.record.to_vec();
+        record[RECEIVED_AT..RECEIVED_AT + 8].copy_from_slice(&received_at.to_le_bytes());
+        Self { record: record.into() }
+    }
+
     /// The record: what the live lane carries.
     pub fn record(&self) -> &Bytes {
         &self.record

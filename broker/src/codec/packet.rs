@@ -220,7 +220,7 @@ pub enum ClientPacket<'a> {
     Disconnect(ClientDisconnect),
     /// AUTH (MQTT 5 only).
     Auth {
-        /// Success, Continue authentication or Re-authenticate.
+        /// Continue authentication or Re-authenticate.
         reason: ReasonCode,
     },
 }
@@ -340,21 +340,4 @@ pub enum ServerPacket<'a> {
         /// Reason String.
         reason_string: Option<&'a str>,
     },
-}
-
-impl ForwardedProperties<'_> {
-    /// How many bytes `write` appends.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing is passed on.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Appends the properties that are passed on, and nothing else.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.raw);
-    }
 }

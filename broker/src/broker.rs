@@ -1,0 +1,173 @@
+//! The broker as its embedder sees it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, sync::broadcast, task::AbortHandle, time::timeout};
+
+use crate::{
+    access::Access,
+    clock,
+    codec::{ForwardedProperties, QoS, ReasonCode},
+    events::{Counters, Event, Events},
+    limits::Limits,
+    listener::{self, Admission},
+    live::{LiveError, LiveLane, LiveSettings},
+    message::{Message, MessageParts},
+    retained::{Retained, RetainedLimits},
+    session::Registry,
+    shared::{Full, Index, Matches, Shared, deliver_live},
+};
+
+/// How long a stop waits for clients to read that the broker stops.
+const STOPPING_TIME: Duration = Duration::from_secs(1);
+
+/// A running broker. Runs until [`Broker::stop`], within the Tokio runtime that it was started in.
+pub struct Broker {
+    shared: Arc<Shared>,
+    admission: Arc<Admission>,
+    listeners: Mutex<Vec<AbortHandle>>,
+}
+
+/// What the broker counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statistics {
+    /// Client connections that are logged in now.
+    pub connected: u64,
+    /// Sessions, online and offline.
+    pub sessions: usize,
+    /// Network connections that ended before or with their CONNECT.
+    pub refused: u64,
+    /// PUBLISH packets taken.
+    pub published: u64,
+    /// PUBLISH packets and Topic Filters that a grant refused.
+    pub denied: u64,
+    /// QoS 1 and 2 messages refused because a queue was full.
+    pub queue_full: u64,
+    /// Messages that sessions lost to slow clients (QoS 0), newer ones, size or expiry.
+    pub dropped: u64,
+    /// QoS 0 messages lost in the live lane itself.
+    pub live_lost: u64,
+    /// How often the live lane's router died and was replaced.
+    pub live_restarts: u64,
+    /// Retained messages.
+    pub retained: usize,
+}
+
+/// A session as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The authenticated name.
+    pub name: Arc<str>,
+    /// The Client Identifier.
+    pub client_id: String,
+    /// Whether a client is connected.
+    pub online: bool,
+    /// QoS 1 and 2 messages that wait or are in flight.
+    pub pending: usize,
+}
+
+impl Broker {
+    /// Starts a broker that nobody can reach yet.
+    ///
+    /// # Errors
+    /// The live lane's router could not be started.
+    pub fn start(access: Arc<dyn Access>, limits: Limits) -> Result<Self, LiveError> {
+        let subscriptions = Arc::new(Index::new());
+        let live = LiveLane::start(LiveSettings::default(), {
+            let subscriptions = Arc::clone(&subscriptions);
+            move |message| deliver_live(&subscriptions, &message, &mut Matches::new())
+        })?;
+        let admission = Arc::new(Admission::new(limits.connections));
+        let shared = Shared {
+            access,
+            sessions: Registry::default(),
+            subscriptions,
+            retained: Retained::new(RetainedLimits {
+                max_messages: limits.retained.messages,
+                max_bytes: limits.retained.bytes,
+            }),
+            live,
+            events: Events::new(),
+            counters: Counters::default(),
+            limits,
+        };
+        Ok(Self { shared: Arc::new(shared), admission, listeners: Mutex::new(Vec::new()) })
+    }
+
+    /// Serves MQTT clients that connect to this listener.
+    pub fn serve(&self, listener: TcpListener) {
+        let accept = listener::accept(Arc::clone(&self.shared), Arc::clone(&self.admission), listener);
+        self.listeners.lock().push(tokio::spawn(accept).abort_handle());
+    }
+
+    /// Publishes a message of the embedder. No grant is asked.
+    ///
+    /// # Errors
+    /// [`Full`] if a session that wants it has a full queue, or no more retained messages are kept.
+    pub async fn publish(&self, topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Result<(), Full> {
+        let message = Message::new(&MessageParts {
+            publisher: 0,
+            topic,
+            qos,
+            retain,
+            received_at: clock::unix_ms(),
+            expiry: None,
+            forwarded: ForwardedProperties::default(),
+            payload,
+        });
+        self.shared.publish(message).await.map(|_| ())
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared.events.subscribe()
+    }
+
+    /// All sessions as they are now.
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        let info = |session: &crate::session::Session| SessionInfo {
+            name: Arc::clone(&session.name),
+            client_id: session.client_id.to_string(),
+            online: session.offline_since().is_none() && !session.has_ended(),
+            pending: session.outbound.lock().pending(),
+        };
+        self.shared.sessions.all().iter().map(|session| info(session)).collect()
+    }
+
+    /// What was counted since the start.
+    pub fn statistics(&self) -> Statistics {
+        let counters = &self.shared.counters;
+        let sessions = self.shared.sessions.all();
+        for session in &sessions {
+            self.shared.count_dropped(session);
+        }
+        Statistics {
+            connected: counters.connected.load(Ordering::Relaxed),
+            sessions: sessions.len(),
+            refused: counters.refused.load(Ordering::Relaxed),
+            published: counters.published.load(Ordering::Relaxed),
+            denied: counters.denied.load(Ordering::Relaxed),
+            queue_full: counters.queue_full.load(Ordering::Relaxed),
+            dropped: counters.dropped.load(Ordering::Relaxed),
+            live_lost: self.shared.live.lost(),
+            live_restarts: self.shared.live.restarts(),
+            retained: self.shared.retained.len(),
+        }
+    }
+
+    /// Stops: nobody new comes in, every client is told (MQTT 5: Server shutting down) and disconnected. Takes at most
+    /// about a second.
+    pub async fn stop(&self) {
+        for listener in self.listeners.lock().drain(..) {
+            listener.abort();
+        }
+        for session in self.shared.sessions.all() {
+            session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
+        }
+        let _ = timeout(STOPPING_TIME, self.admission.all_gone()).await;
+    }
+}

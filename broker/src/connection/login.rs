@@ -1,0 +1,245 @@
+//! From the first byte to a grant, or to the refusal that the client is told.
+
+use std::{future::poll_fn, net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
+
+use super::wire::Wire;
+use crate::{
+    access::{Grant, Login, Refusal},
+    clock,
+    codec::{
+        ConnAck, ConnAckProperties, Connect, ConnectError, ReasonCode, ServerPacket, Version, Will,
+        decode_connect, packet_length,
+    },
+    limits::Limits,
+    message::{Message, MessageParts},
+    session::{ClientSettings, PendingWill},
+    shared::Shared,
+};
+
+/// A client that may come in.
+pub struct LoggedIn {
+    pub grant: Arc<dyn Grant>,
+    pub client_id: String,
+    pub clean_start: bool,
+    pub client: ClientSettings,
+    pub keep_alive: u16,
+    /// How long the session outlives the connection, in seconds.
+    pub session_expiry: u32,
+    pub will: Option<PendingWill>,
+    /// What is announced where it differs from what the client asked for.
+    announced: Announced,
+}
+
+#[derive(Default)]
+struct Announced {
+    assigned_client_id: bool,
+    session_expiry: Option<u32>,
+    server_keep_alive: Option<u16>,
+}
+
+/// A connection that ends before or with its CONNECT.
+pub struct NotLoggedIn {
+    /// The version to answer in; `None` closes the connection without an answer.
+    pub version: Option<Version>,
+    pub reason: ReasonCode,
+    pub user_name: Option<String>,
+    /// For the operator.
+    pub detail: String,
+}
+
+/// Reads the CONNECT and asks who it is.
+pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Shared,
+    wire: &mut Wire<S>,
+    peer: SocketAddr,
+    overloaded: bool,
+) -> Result<LoggedIn, NotLoggedIn> {
+    let packet = timeout(shared.limits.connect_timeout, read_connect(wire, shared.limits.max_connect_size))
+        .await
+        .unwrap_or_else(|_| Err(NotLoggedIn::silent("no CONNECT arrived in time")))?;
+    let connect = decode_connect(&packet).map_err(NotLoggedIn::undecodable)?;
+    let refuse = |reason, detail: String| NotLoggedIn {
+        version: Some(connect.version),
+        reason,
+        user_name: connect.user_name.map(str::to_owned),
+        detail,
+    };
+    if overloaded {
+        return Err(refuse(
+            ReasonCode::ServerBusy,
+            "as many connections as limits.connections allows".into(),
+        ));
+    }
+    check(shared, &connect, peer)
+        .map_err(|refusal| refuse(refusal.reason, refusal.detail))
+        .map(|grant| admit(&shared.limits, &connect, grant))
+}
+
+/// What only a whole and decodable CONNECT is asked.
+fn check(shared: &Shared, connect: &Connect<'_>, peer: SocketAddr) -> Result<Arc<dyn Grant>, Refusal> {
+    let refuse = |reason, detail: &str| Refusal { reason, detail: detail.into() };
+    if connect.properties.authentication_method.is_some() {
+        return Err(refuse(
+            ReasonCode::BadAuthenticationMethod,
+            "the client asked for extended authentication, which is not supported",
+        ));
+    }
+    if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean_start {
+        return Err(refuse(
+            ReasonCode::ClientIdentifierNotValid,
+            "an empty client identifier needs a clean session in MQTT 3.1.1 [MQTT-3.1.3-8]",
+        ));
+    }
+    let grant = shared.access.login(&Login {
+        peer,
+        version: connect.version,
+        client_id: connect.client_id,
+        user_name: connect.user_name,
+        password: connect.password,
+    })?;
+    if let Some(will) = &connect.will
+        && !shared.may_publish(&*grant, will.topic)
+    {
+        return Err(refuse(ReasonCode::NotAuthorized, "its will topic is one that it may not publish to"));
+    }
+    Ok(grant)
+}
+
+fn admit(limits: &Limits, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> LoggedIn {
+    let properties = &connect.properties;
+    let v5 = connect.version == Version::V5;
+    let mut announced = Announced::default();
+
+    let client_id = if connect.client_id.is_empty() {
+        announced.assigned_client_id = true;
+        assigned_client_id()
+    } else {
+        connect.client_id.to_owned()
+    };
+    let asked_expiry = match (v5, connect.clean_start) {
+        (true, _) => properties.session_expiry,
+        (false, true) => 0,
+        (false, false) => u32::MAX,
+    };
+    let session_expiry = asked_expiry.min(limits.session_expiry_max);
+    if session_expiry != asked_expiry {
+        announced.session_expiry = Some(session_expiry);
+    }
+    let mut keep_alive = connect.keep_alive;
+    if v5 && limits.keep_alive_max > 0 && (keep_alive == 0 || keep_alive > limits.keep_alive_max) {
+        keep_alive = limits.keep_alive_max;
+        announced.server_keep_alive = Some(keep_alive);
+    }
+    LoggedIn {
+        will: connect.will.as_ref().map(|will| pending_will(will, Arc::clone(&grant))),
+        grant,
+        client_id,
+        clean_start: connect.clean_start,
+        client: ClientSettings {
+            version: connect.version,
+            receive_maximum: properties.receive_maximum,
+            maximum_packet_size: properties.maximum_packet_size,
+            topic_alias_maximum: properties.topic_alias_maximum,
+        },
+        keep_alive,
+        session_expiry,
+        announced,
+    }
+}
+
+impl LoggedIn {
+    /// Appends the CONNACK that lets the client in.
+    pub fn write_connack(&self, limits: &Limits, session_present: bool, out: &mut Vec<u8>) {
+        let packet = ServerPacket::ConnAck(ConnAck {
+            session_present,
+            reason: ReasonCode::Success,
+            properties: ConnAckProperties {
+                session_expiry: self.announced.session_expiry,
+                receive_maximum: Some(limits.receive_maximum).filter(|max| *max != NonZeroU16::MAX),
+                maximum_packet_size: Some(limits.max_packet_size),
+                assigned_client_id: self.announced.assigned_client_id.then_some(self.client_id.as_str()),
+                topic_alias_maximum: Some(limits.topic_alias_maximum),
+                reason_string: None,
+                shared_subscription_available: Some(false),
+                server_keep_alive: self.announced.server_keep_alive,
+            },
+        });
+        packet.encode(self.client.version, out);
+    }
+}
+
+impl NotLoggedIn {
+    fn silent(detail: &str) -> Self {
+        Self { version: None, reason: ReasonCode::ProtocolError, user_name: None, detail: detail.into() }
+    }
+
+    fn undecodable(error: ConnectError) -> Self {
+        let (version, reason) = match error {
+            ConnectError::NotConnect => (None, ReasonCode::ProtocolError),
+            ConnectError::UnsupportedProtocol { answer, .. } => {
+                (Some(answer), ReasonCode::UnsupportedProtocolVersion)
+            }
+            // MQTT 3.1.1 has no return code for it [MQTT-3.1.4-1].
+            ConnectError::Invalid { version, error } => {
+                (version.filter(|version| *version == Version::V5), error.reason)
+            }
+        };
+        Self { version, reason, user_name: None, detail: error.to_string() }
+    }
+
+    /// Appends the CONNACK that refuses, where there is a version to write it in.
+    pub fn write_connack(&self, out: &mut Vec<u8>) {
+        let Some(version) = self.version else { return };
+        let properties = ConnAckProperties::default();
+        ServerPacket::ConnAck(ConnAck { session_present: false, reason: self.reason, properties })
+            .encode(version, out);
+    }
+}
+
+/// Takes the CONNECT off the input; what follows it stays there.
+async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
+    wire: &mut Wire<S>,
+    max_size: u32,
+) -> Result<Vec<u8>, NotLoggedIn> {
+    loop {
+        match packet_length(&wire.input, max_size) {
+            Err(error) => return Err(NotLoggedIn::silent(error.what)),
+            Ok(Some(length)) if length <= wire.input.len() => {
+                let rest = wire.input.split_off(length);
+                return Ok(std::mem::replace(&mut wire.input, rest));
+            }
+            Ok(_) => {}
+        }
+        match poll_fn(|cx| wire.poll_read(cx, max_size as usize)).await {
+            Ok(0) => return Err(NotLoggedIn::silent("the connection was closed before its CONNECT")),
+            Ok(_) => {}
+            Err(error) => return Err(NotLoggedIn::silent(&format!("reading failed: {error}"))),
+        }
+    }
+}
+
+fn pending_will(will: &Will<'_>, grant: Arc<dyn Grant>) -> PendingWill {
+    let message = Message::new(&MessageParts {
+        publisher: 0,
+        topic: will.topic,
+        qos: will.qos,
+        retain: will.retain,
+        received_at: clock::unix_ms(),
+        expiry: will.message_expiry,
+        forwarded: will.forwarded,
+        payload: will.payload,
+    });
+    PendingWill { message, delay: Duration::from_secs(will.delay.into()), grant }
+}
+
+/// Unique and not to be guessed `[MQTT-3.1.3-6, -7]`.
+fn assigned_client_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || RandomState::new().hash_one(clock::unix_ms());
+    format!("auto-{:016x}{:016x}", half(), half())
+}

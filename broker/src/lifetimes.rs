@@ -1,0 +1,163 @@
+//! How sessions begin, outlive their connection, and end; and what becomes of their Will Messages.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::MutexGuard,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    access::Grant,
+    clock,
+    events::Counters,
+    session::{PendingWill, Session, SessionPresence, TooManySessions},
+    shared::Shared,
+};
+
+impl Shared {
+    /// Finds or makes the session. Whether it existed is Session Present, unless it is to begin anew. It may have ended
+    /// before the caller is attached to it: then open again.
+    ///
+    /// # Errors
+    /// [`TooManySessions`].
+    pub async fn open_session(
+        &self,
+        name: &str,
+        client_id: &str,
+    ) -> Result<(Arc<Session>, bool), TooManySessions> {
+        let found = self.sessions.find_or_create(name, client_id, &self.limits)?;
+        if let Some(evicted) = found.evicted {
+            let attachment = evicted.attach().await;
+            evicted.stop_afterlife();
+            self.end_session(&evicted, attachment).await;
+        }
+        Ok((found.session, found.existed))
+    }
+
+    /// The attached connection begins: the afterlife is over. A delayed Will Message is not sent if the session goes
+    /// on `[MQTT-3.1.3-9]`; if it begins anew, the old one ends here with all it has. Subscriptions that the grant does
+    /// not allow any more are gone.
+    pub async fn begin_session(&self, session: &Session, grant: &dyn Grant, clean_start: bool) {
+        session.stop_afterlife();
+        let will = {
+            let mut lifetime = session.lifetime.lock();
+            lifetime.presence = SessionPresence::Online;
+            lifetime.will.take().filter(|_| clean_start)
+        };
+        if clean_start {
+            self.clear_session(session);
+        } else {
+            session.lifetime.lock().subscriptions.retain(|filter, _| {
+                let allowed = self.may_subscribe(grant, filter);
+                if !allowed {
+                    self.subscriptions.remove(filter, session.id);
+                }
+                allowed
+            });
+        }
+        self.publish_will(will).await;
+    }
+
+    /// The connection has ended: publishes or keeps the Will Message, and keeps the session for `expiry` or ends it.
+    /// The caller holds the attachment.
+    pub async fn leave_session(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        attachment: MutexGuard<'_, ()>,
+        will: Option<PendingWill>,
+        expiry: Duration,
+    ) {
+        session.outbound.lock().handle_disconnect();
+        self.count_dropped(session);
+        if expiry.is_zero() {
+            session.lifetime.lock().will = will;
+            return self.end_session(session, attachment).await;
+        }
+        let (due_now, pending) = match will {
+            Some(will) if will.delay.is_zero() => (Some(will), None),
+            other => (None, other),
+        };
+        {
+            let mut lifetime = session.lifetime.lock();
+            let now = Instant::now();
+            let afterlife = Afterlife {
+                shared: Arc::clone(self),
+                session: Arc::clone(session),
+                will_due: pending.as_ref().map(|will| now + will.delay),
+                ends: now + expiry,
+            };
+            lifetime.will = pending;
+            lifetime.presence = SessionPresence::Offline {
+                since: now,
+                afterlife: tokio::spawn(afterlife.run()).abort_handle(),
+            };
+        }
+        self.publish_will(due_now).await;
+    }
+
+    /// Ends a session: its subscriptions and messages go, its Will Message is published. Needs the attachment, so that no
+    /// connection works with it meanwhile.
+    pub async fn end_session(&self, session: &Session, attachment: MutexGuard<'_, ()>) {
+        let will = {
+            let mut lifetime = session.lifetime.lock();
+            lifetime.presence = SessionPresence::Ended;
+            lifetime.will.take()
+        };
+        self.sessions.remove(session);
+        self.clear_session(session);
+        drop(attachment);
+        self.publish_will(will).await;
+    }
+
+    /// Adds what the session lost to the broker's counter.
+    pub fn count_dropped(&self, session: &Session) {
+        let dropped = session.outbound.lock().take_dropped();
+        Counters::add(&self.counters.dropped, dropped.total());
+    }
+
+    fn clear_session(&self, session: &Session) {
+        let subscriptions = std::mem::take(&mut session.lifetime.lock().subscriptions);
+        for filter in subscriptions.keys() {
+            self.subscriptions.remove(filter, session.id);
+        }
+        session.inbound.lock().clear();
+        session.outbound.lock().clear();
+    }
+
+    async fn publish_will(&self, will: Option<PendingWill>) {
+        let Some(will) = will else { return };
+        if !self.may_publish(&*will.grant, will.message.topic()) {
+            return;
+        }
+        let message = will.message.received_anew(clock::unix_ms());
+        let topic = message.topic().to_owned();
+        if self.publish(message).await.is_err() {
+            self.tell_full(&will.grant.name().into(), &topic);
+        }
+    }
+}
+
+/// What is left to do for a session without a connection. Aborted when a connection attaches to it.
+struct Afterlife {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+    will_due: Option<Instant>,
+    ends: Instant,
+}
+
+impl Afterlife {
+    async fn run(self) {
+        if let Some(due) = self.will_due.filter(|due| *due < self.ends) {
+            sleep_until(due).await;
+            let will = self.session.lifetime.lock().will.take();
+            let shared = Arc::clone(&self.shared);
+            // In a task of its own, since this one is aborted when the client returns.
+            tokio::spawn(async move { shared.publish_will(will).await });
+        }
+        sleep_until(self.ends).await;
+        if let Some(attachment) = self.session.try_attach() {
+            self.shared.end_session(&self.session, attachment).await;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Every limit of the broker, with its default. None can be raised by a client.
+
+use std::{num::NonZeroU16, time::Duration};
+
+/// The limits of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Network connections at once, logins under way included. Beyond it a CONNECT is answered Server busy.
+    pub connections: usize,
+    /// From accept to CONNECT.
+    pub connect_timeout: Duration,
+    /// Largest CONNECT in bytes.
+    pub max_connect_size: u32,
+    /// Largest packet in bytes after the login; announced as Maximum Packet Size.
+    pub max_packet_size: u32,
+    /// Longest Keep Alive in seconds; 0 allows any, and none. MQTT 5 clients are told; 3.1.1 has no way to tell, so
+    /// their own value stands.
+    pub keep_alive_max: u16,
+    /// QoS 1 and 2 publications that a client may have in flight to the broker; announced as Receive Maximum.
+    pub receive_maximum: NonZeroU16,
+    /// QoS 1 and 2 publications in flight to a client, unless its own Receive Maximum is lower.
+    pub max_inflight: NonZeroU16,
+    /// Topic Aliases that a client may set, and that the broker sets at most.
+    pub topic_alias_maximum: u16,
+    /// Sessions of one authenticated name; beyond it the one that is offline for longest gives way.
+    pub sessions_per_name: usize,
+    /// Longest Session Expiry Interval in seconds, and that of persistent 3.1.1 sessions, which cannot ask for one.
+    pub session_expiry_max: u32,
+    /// Subscriptions of one session.
+    pub subscriptions_per_session: usize,
+    /// QoS 0 messages that wait for one connected client; when it is full the oldest goes.
+    pub live_queue: QueueLimits,
+    /// QoS 1 and 2 messages that wait for one session, those in flight not counted.
+    pub queue: QueueLimits,
+    /// What happens to a QoS 1 or 2 message for a session whose queue is full.
+    pub when_full: WhenFull,
+    /// Retained messages of all topics.
+    pub retained: QueueLimits,
+}
+
+/// How much waits at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes: topics, properties and payloads with their bookkeeping.
+    pub bytes: usize,
+}
+
+/// What happens to a message for a full queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The publisher is told (Quota exceeded; a 3.1.1 client is disconnected) and nobody gets the message.
+    Reject,
+    /// The oldest waiting message makes room.
+    DropOldest,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            connections: 10_000,
+            connect_timeout: Duration::from_secs(10),
+            max_connect_size: 8 * 1024,
+            max_packet_size: MIB as u32,
+            keep_alive_max: 0,
+            receive_maximum: NonZeroU16::MIN.saturating_add(1023),
+            max_inflight: NonZeroU16::MIN.saturating_add(127),
+            topic_alias_maximum: 64,
+            sessions_per_name: 4,
+            session_expiry_max: 30 * 24 * 60 * 60,
+            subscriptions_per_session: 100,
+            live_queue: QueueLimits { messages: 1_000, bytes: MIB },
+            queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
+            when_full: WhenFull::Reject,
+            retained: QueueLimits { messages: 10_000, bytes: 64 * MIB },
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One client's protocol state, and how long it lasts.
+//!
+//! [`Inbound`] and [`Outbound`] are state machines without sockets or clocks. [`Session`] puts locks around them:
+//! the connection that is attached works on both, publishers of other connections only on `outbound`. No two locks of
+//! sessions are ever held at once.
+
+mod inbound;
+mod outbound;
+mod registry;
+mod window;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::MutexGuard, task::AbortHandle, time::Instant};
+
+pub use inbound::{Inbound, Incoming};
+pub use outbound::{ClientSettings, Outbound};
+pub use registry::{Registry, TooManySessions};
+
+use crate::{
+    access::Grant, codec::ReasonCode, limits::Limits, message::Message, subscriptions::SubscriptionOptions,
+};
+
+/// A session: identified by the authenticated name **and** the Client Identifier.
+pub struct Session {
+    /// Unique within the process, never 0.
+    pub id: u64,
+    /// The authenticated name.
+    pub name: Arc<str>,
+    /// The Client Identifier.
+    pub client_id: Box<str>,
+    /// What the client publishes.
+    pub inbound: Mutex<Inbound>,
+    /// What the client receives.
+    pub outbound: Mutex<Outbound>,
+    /// How long the session lasts and what it leaves behind.
+    pub lifetime: Mutex<Lifetime>,
+    /// Held by the one connection that works with this session.
+    attachment: tokio::sync::Mutex<()>,
+    /// Connections that want to take the session over.
+    newcomers: AtomicUsize,
+}
+
+/// How long a session lasts, what it subscribes to and what it leaves behind.
+#[derive(Default)]
+pub struct Lifetime {
+    /// Topic Filters with their options.
+    pub subscriptions: BTreeMap<Box<str>, SubscriptionOptions>,
+    /// Published when the connection ends without a DISCONNECT that cancels it.
+    pub will: Option<PendingWill>,
+    /// Online, offline or ended.
+    pub presence: SessionPresence,
+}
+
+/// Whether a session has a connection.
+#[derive(Debug, Default)]
+pub enum SessionPresence {
+    /// A connection is attached, or about to be.
+    #[default]
+    Online,
+    /// The session outlives its connection.
+    Offline {
+        /// When the connection ended.
+        since: Instant,
+        /// The task that publishes the delayed Will Message and ends the session in its time.
+        afterlife: AbortHandle,
+    },
+    /// The session is over; nothing can attach to it any more.
+    Ended,
+}
+
+/// A Will Message that waits.
+#[derive(Clone)]
+pub struct PendingWill {
+    /// What is published.
+    pub message: Message,
+    /// Will Delay Interval.
+    pub delay: Duration,
+    /// Asked again when the Will Message is due.
+    pub grant: Arc<dyn Grant>,
+}
+
+impl Session {
+    /// A new session that nothing is attached to yet.
+    pub fn new(id: u64, name: Arc<str>, client_id: &str, limits: &Limits) -> Self {
+        Self {
+            id,
+            name,
+            client_id: client_id.into(),
+            inbound: Mutex::new(Inbound::new(limits.receive_maximum, limits.topic_alias_maximum)),
+            outbound: Mutex::new(Outbound::new(limits)),
+            lifetime: Mutex::new(Lifetime::default()),
+            attachment: tokio::sync::Mutex::new(()),
+            newcomers: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits until no other connection is attached, having told the one that is to close as taken over
+    /// `[MQTT-3.1.4-3]`. Whoever holds the result is the session's only connection.
+    pub async fn attach(&self) -> MutexGuard<'_, ()> {
+        let newcomer = Newcomer::new(&self.newcomers);
+        self.outbound.lock().request_close(ReasonCode::SessionTakenOver);
+        let attachment = self.attachment.lock().await;
+        drop(newcomer);
+        attachment
+    }
+
+    /// Becomes the session's only connection, unless there is another one.
+    pub fn try_attach(&self) -> Option<MutexGuard<'_, ()>> {
+        self.attachment.try_lock().ok()
+    }
+
+    /// Stops the task that waits for the session's end.
+    pub fn stop_afterlife(&self) {
+        if let SessionPresence::Offline { afterlife, .. } = &self.lifetime.lock().presence {
+            afterlife.abort();
+        }
+    }
+
+    /// Begins to send to the client that is attached. If another one waits already, this one is closed at once.
+    pub fn handle_connect(&self, client: ClientSettings) {
+        self.inbound.lock().handle_connect();
+        let mut outbound = self.outbound.lock();
+        outbound.handle_connect(client);
+        if self.newcomers.load(Ordering::SeqCst) > 0 {
+            outbound.request_close(ReasonCode::SessionTakenOver);
+        }
+    }
+
+    /// Whether the session is over.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.lifetime.lock().presence, SessionPresence::Ended)
+    }
+
+    /// Since when the session is without a connection; `None` while it has one or after its end.
+    pub fn offline_since(&self) -> Option<Instant> {
+        match self.lifetime.lock().presence {
+            SessionPresence::Offline { since, .. } => Some(since),
+            SessionPresence::Online | SessionPresence::Ended => None,
+        }
+    }
+}
+
+/// Counts a connection that waits for its turn, also if it gives up.
+struct Newcomer<'a>(&'a AtomicUsize);
+
+impl<'a> Newcomer<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Newcomer<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}

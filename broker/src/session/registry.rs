@@ -1,0 +1,90 @@
+//! All sessions, by authenticated name and Client Identifier.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use super::Session;
+use crate::limits::Limits;
+
+/// All sessions of a broker.
+#[derive(Default)]
+pub struct Registry {
+    by_name: Mutex<HashMap<Arc<str>, Vec<Arc<Session>>>>,
+    last_id: AtomicU64,
+}
+
+/// The session that a CONNECT asked for.
+pub struct Found {
+    /// It.
+    pub session: Arc<Session>,
+    /// Whether it was there before.
+    pub existed: bool,
+    /// The one that gave way for it. The caller ends it.
+    pub evicted: Option<Arc<Session>>,
+}
+
+/// The name has as many sessions as it may, and all are online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManySessions;
+
+impl Registry {
+    /// Finds the session or makes a new one. Where the name has as many as it may, the one that is offline for longest
+    /// gives way.
+    ///
+    /// # Errors
+    /// [`TooManySessions`].
+    pub fn find_or_create(
+        &self,
+        name: &str,
+        client_id: &str,
+        limits: &Limits,
+    ) -> Result<Found, TooManySessions> {
+        let mut by_name = self.by_name.lock();
+        if let Some(session) =
+            by_name.get(name).and_then(|all| all.iter().find(|s| *s.client_id == *client_id))
+        {
+            return Ok(Found { session: Arc::clone(session), existed: true, evicted: None });
+        }
+        let shared_name = by_name.get_key_value(name).map_or_else(|| Arc::from(name), |(k, _)| Arc::clone(k));
+        let sessions = by_name.entry(Arc::clone(&shared_name)).or_default();
+        let evicted = if sessions.len() < limits.sessions_per_name {
+            None
+        } else {
+            let (_, oldest) = sessions
+                .iter()
+                .enumerate()
+                .filter_map(|(at, session)| Some((session.offline_since()?, at)))
+                .min()
+                .ok_or(TooManySessions)?;
+            Some(sessions.remove(oldest))
+        };
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = Arc::new(Session::new(id, shared_name, client_id, limits));
+        sessions.push(Arc::clone(&session));
+        Ok(Found { session, existed: false, evicted })
+    }
+
+    /// Takes a session out; nothing happens if it is not in.
+    pub fn remove(&self, session: &Session) {
+        let mut by_name = self.by_name.lock();
+        if let Some(sessions) = by_name.get_mut(&session.name) {
+            sessions.retain(|other| other.id != session.id);
+            sessions.shrink_to_fit();
+            if sessions.is_empty() {
+                by_name.remove(&session.name);
+            }
+        }
+    }
+
+    /// All sessions as they are now.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.by_name.lock().values().flatten().map(Arc::clone).collect()
+    }
+}
