@@ -9,7 +9,7 @@ use std::{
 use ior_tests::{
     Broker, DEADLINE, ON_BOTH_VERSIONS,
     raw::{
-        AckPacket, Client, Connect, Encode, Kind, Message, Property, Publish,
+        AckPacket, Client, Connect, Encode, Kind, Message, Property, Publish, Subscribe, Unsubscribe,
         Version::{V5, V311},
     },
 };
@@ -453,6 +453,35 @@ fn a_publisher_that_never_reads_its_acknowledgements_is_bounded() {
     }
     assert_growth(&broker, before, BOUND);
     broker.assert_alive();
+}
+
+#[test]
+fn too_many_subscriptions_are_refused_one_by_one() {
+    let broker = Broker::start();
+    for version in ON_BOTH_VERSIONS {
+        let mut client = broker.connect(version, "greedy");
+        let mut granted = 0;
+        for id in 1..=100 {
+            let packet = (0..1000).fold(Subscribe::new(id), |all, n| all.filter(&format!("f/{id}/{n}"), 1));
+            client.send(packet);
+            let codes = client.expect_suback(id);
+            assert_eq!(codes.len(), 1000);
+            let good = codes.iter().take_while(|code| **code == 1).count();
+            granted += good;
+            let refusal = if version == V5 { 0x97 } else { 0x80 };
+            assert!(codes[good..].iter().all(|code| *code == refusal), "{codes:02x?}");
+            if good < 1000 {
+                break;
+            }
+        }
+        assert!(granted < 100_000, "no limit");
+        // What was granted works, and ending one makes room for another.
+        client.send(Unsubscribe::new(1000, &["f/1/0"]));
+        client.expect_unsuback(1000);
+        client.subscribe("room/again", 1);
+        broker.connect(version, "publisher").publish("f/1/1", "x", 1);
+        client.expect_payload("x");
+    }
 }
 
 #[test]
