@@ -1,4 +1,14 @@
 //! The bridge: turns `config/*.json` into ACL-restricted topic pairs on an embedded MQTT broker.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod commands;
+pub mod configuration;
 pub mod credentials;
+pub mod document;
+pub mod logging;
+pub mod policy;
+pub mod registry;
+pub mod rotation;
+pub mod secrets;
+pub mod settings;

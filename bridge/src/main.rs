@@ -1,4 +1,42 @@
-//! The daemon.
+//! The daemon and its commands.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use ior_bridge::{
+    cli::{Cli, Command},
+    commands::{CommandError, check, credentials, explain, run},
+    configuration,
+    settings::Environment,
+};
+
+fn main() -> ExitCode {
+    let result = execute(Cli::parse());
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if !error.message().is_empty() {
+                eprintln!("{}", error.message());
+            }
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<(), CommandError> {
+    let dir = configuration::directory(cli.config);
+    let environment = environment();
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(&dir, &environment),
+        Command::Check(args) => check::run(&args, &dir, &environment),
+        Command::Credentials(args) => credentials::run(&args, &dir, &environment),
+        Command::Explain(args) => explain::run(&args, &dir, &environment),
+    }
+}
+
+/// What is not Unicode is no setting of ours, or shows up as a wrong value of one.
+fn environment() -> Environment {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}

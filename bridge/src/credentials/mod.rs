@@ -1,5 +1,79 @@
 //! Credential files: what a device needs to connect, made from the configuration and the secret key.
 
 mod file;
+mod snippet;
+mod store;
+
+use std::collections::HashMap;
 
 pub use file::{CredentialFile, Login, Peer, Topics};
+pub use snippet::Format;
+pub use store::{CREDENTIALS_DIR, Written, path, write_all};
+
+use crate::{
+    registry::{Connection, Device, End, Registry},
+    secrets::Secrets,
+};
+
+/// Makes credential files.
+pub struct Issuer<'a> {
+    registry: &'a Registry,
+    secrets: &'a Secrets,
+    host: &'a str,
+    port: Option<u16>,
+    /// By user name: a device in many connections needs its password in each of its files.
+    passwords: HashMap<String, String>,
+}
+
+impl<'a> Issuer<'a> {
+    /// `host` and `port` are where devices find the bridge; no port if plain MQTT is turned off.
+    pub fn new(registry: &'a Registry, secrets: &'a Secrets, host: &'a str, port: Option<u16>) -> Self {
+        let password = |device: &Device| {
+            let password = secrets.password(&device.user, device.code.as_str(), device.secret_version);
+            (device.user_name(), password.to_string())
+        };
+        let passwords = registry.devices().iter().map(password).collect();
+        Self { registry, secrets, host, port, passwords }
+    }
+
+    /// The registry whose devices get credentials.
+    pub fn registry(&self) -> &'a Registry {
+        self.registry
+    }
+
+    /// The credential file for one end of one of the registry's connections.
+    pub fn file(&self, connection: &Connection, end: End) -> CredentialFile {
+        let device = self.registry.end(connection, end);
+        let peer = self.registry.end(connection, end.peer());
+        let user_name = device.user_name();
+        let base = format!("{}/{}", connection.user, connection.id);
+        CredentialFile {
+            device_code: device.code.to_json(),
+            name: device.name.clone(),
+            user: device.user.to_string(),
+            connection: connection.id.to_string(),
+            key: self.secrets.connection_key(&connection.user, &connection.id),
+            peer: Peer { device_code: peer.code.to_json(), name: peer.name.clone() },
+            mqtt: Login {
+                host: self.host.to_owned(),
+                port: self.port,
+                client_id: user_name.clone(),
+                password: self.passwords.get(&user_name).cloned().unwrap_or_default(),
+                username: user_name,
+            },
+            topics: Topics {
+                publish: format!("{base}/{}", device.code),
+                subscribe: format!("{base}/{}/#", peer.code),
+                presence: format!("{base}/presence/{}", peer.code),
+            },
+        }
+    }
+}
+
+/// A credential file's text.
+pub fn to_text(file: &CredentialFile) -> String {
+    // Only maps with keys that are no texts could fail, and there are none in it.
+    let mut text = serde_json::to_string_pretty(file).unwrap_or_default();
+    text.push('\n');
+    text
+}

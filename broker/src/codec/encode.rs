@@ -266,3 +266,122 @@ fn count(write: impl FnOnce(&mut Counter)) -> usize {
 
 const MAXIMUM_REMAINING_LENGTH: usize = 268_435_455;
 const V311_SUBSCRIBE_FAILURE: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use std::num::NonZeroU16;
+
+    use super::*;
+    use crate::codec::{PacketId, QoS};
+    use Version::{V5, V311};
+
+    #[test]
+    fn acknowledgements_take_the_shortest_form_3_4_2_1() {
+        let ack = |reason, reason_string| ServerAck { packet_id: PacketId::MIN, reason, reason_string };
+        let denied = ServerPacket::PubAck(ack(ReasonCode::NotAuthorized, None));
+        assert_bytes(&ServerPacket::PubAck(ack(ReasonCode::Success, None)), V5, b"\x40\x02\x00\x01");
+        assert_bytes(&denied, V5, b"\x40\x03\x00\x01\x87");
+        assert_bytes(&denied, V311, b"\x40\x02\x00\x01");
+        let told = ServerPacket::PubRec(ack(ReasonCode::QuotaExceeded, Some("full")));
+        assert_bytes(&told, V5, b"\x50\x0B\x00\x01\x97\x07\x1F\x00\x04full");
+        assert_bytes(&ServerPacket::PubRel(ack(ReasonCode::Success, None)), V5, b"\x62\x02\x00\x01");
+        let unknown = ServerPacket::PubComp(ack(ReasonCode::PacketIdentifierNotFound, None));
+        assert_bytes(&unknown, V5, b"\x70\x03\x00\x01\x92");
+    }
+
+    #[test]
+    fn subscribe_acknowledgements_of_3_1_1_know_one_error_3_9_3_2() {
+        let reasons = &[ReasonCode::GrantedQos2, ReasonCode::NotAuthorized];
+        let suback = ServerPacket::SubAck { packet_id: PacketId::MIN, reasons };
+        assert_bytes(&suback, V311, b"\x90\x04\x00\x01\x02\x80");
+        assert_bytes(&suback, V5, b"\x90\x05\x00\x01\x00\x02\x87");
+        let unsuback = ServerPacket::UnsubAck { packet_id: PacketId::MIN, reasons };
+        assert_bytes(&unsuback, V311, b"\xB0\x02\x00\x01");
+        assert_bytes(&unsuback, V5, b"\xB0\x05\x00\x01\x00\x02\x87");
+    }
+
+    #[test]
+    fn a_refusal_has_no_session_3_2_2_6() {
+        let refused = ServerPacket::ConnAck(ConnAck {
+            session_present: true,
+            reason: ReasonCode::BadUserNameOrPassword,
+            properties: ConnAckProperties::default(),
+        });
+        assert_bytes(&refused, V311, b"\x20\x02\x00\x04");
+        assert_bytes(&refused, V5, b"\x20\x03\x00\x86\x00");
+    }
+
+    #[test]
+    fn all_properties_of_connack() {
+        let accepted = ServerPacket::ConnAck(ConnAck {
+            session_present: true,
+            reason: ReasonCode::Success,
+            properties: ConnAckProperties {
+                session_expiry: Some(1),
+                receive_maximum: NonZeroU16::new(2),
+                maximum_packet_size: Some(3),
+                assigned_client_id: Some("c"),
+                topic_alias_maximum: Some(4),
+                reason_string: Some("r"),
+                shared_subscription_available: Some(false),
+                server_keep_alive: Some(5),
+            },
+        });
+        assert_bytes(&accepted, V311, b"\x20\x02\x01\x00");
+        let properties =
+            b"\x11\0\0\0\x01\x21\0\x02\x27\0\0\0\x03\x12\0\x01c\x22\0\x04\x1F\0\x01r\x2A\0\x13\0\x05";
+        assert_bytes(&accepted, V5, &[&[0x20, 32, 1, 0, 29], &properties[..]].concat());
+    }
+
+    #[test]
+    fn disconnect_is_for_5_only_3_14() {
+        let disconnect = |reason, reason_string| ServerPacket::Disconnect { reason, reason_string };
+        assert_bytes(&disconnect(ReasonCode::ServerShuttingDown, None), V311, b"");
+        assert_bytes(&disconnect(ReasonCode::ServerShuttingDown, None), V5, b"\xE0\x02\x8B\x00");
+        assert_bytes(&disconnect(ReasonCode::Success, None), V5, b"\xE0\x00");
+        assert_bytes(&disconnect(ReasonCode::Success, Some("r")), V5, b"\xE0\x06\x00\x04\x1F\x00\x01r");
+        assert_bytes(&ServerPacket::PingResp, V311, b"\xD0\x00");
+    }
+
+    #[test]
+    fn publish_leaves_properties_out_for_3_1_1() {
+        let publish = ServerPacket::Publish(ServerPublish {
+            dup: true,
+            qos: QoS::AtLeastOnce,
+            retain: true,
+            topic: "a",
+            packet_id: Some(PacketId::MIN),
+            message_expiry: Some(7),
+            topic_alias: NonZeroU16::new(2),
+            subscription_ids: &[1, 128],
+            forwarded: b"\x01\x01",
+            payload: b"x",
+        });
+        assert_bytes(&publish, V311, b"\x3B\x06\x00\x01a\x00\x01x");
+        assert_bytes(
+            &publish,
+            V5,
+            b"\x3B\x16\x00\x01a\x00\x01\x0F\x02\0\0\0\x07\x23\0\x02\x0B\x01\x0B\x80\x01\x01\x01x",
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_cut_or_left_out() {
+        let reason = "é".repeat(40_000);
+        let packet =
+            ServerPacket::Disconnect { reason: ReasonCode::ServerBusy, reason_string: Some(&reason) };
+        let mut out = Vec::new();
+        packet.encode(V5, &mut out);
+        assert_eq!(out.len(), packet.encoded_len(V5));
+        assert_eq!(out.len(), 1 + 3 + 1 + 3 + 1 + 2 + 65_534);
+    }
+
+    fn assert_bytes(packet: &ServerPacket<'_>, version: Version, bytes: &[u8]) {
+        let mut out = vec![0xAA];
+        packet.encode(version, &mut out);
+        assert_eq!(out[1..], *bytes, "{packet:?}");
+        assert_eq!(packet.encoded_len(version), bytes.len(), "{packet:?}");
+    }
+}

@@ -70,3 +70,53 @@ pub(super) const PINGREQ: u8 = 12;
 pub(super) const PINGRESP: u8 = 13;
 pub(super) const DISCONNECT: u8 = 14;
 pub(super) const AUTH: u8 = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_known_from_the_first_bytes() {
+        for (bytes, length) in [
+            (&b""[..], None),
+            (b"\x30", None),
+            (b"\x30\x80", None),
+            (b"\x30\xFF\xFF\xFF", None),
+            (b"\xC0\x00", Some(2)),
+            (b"\x30\x7F", Some(129)),
+            (b"\x30\x80\x01", Some(131)),
+            (b"\x30\xFF\xFF\xFF\x7F", Some(268_435_460)),
+        ] {
+            assert_eq!(packet_length(bytes, u32::MAX), Ok(length), "{bytes:02X?}");
+        }
+    }
+
+    #[test]
+    fn a_length_is_in_the_fewest_of_at_most_four_bytes_1_5_5_1() {
+        for bytes in
+            [&b"\x30\x80\x00"[..], b"\x30\xFF\x80\x00", b"\x30\x80\x80\x80\x00", b"\x30\xFF\xFF\xFF\xFF"]
+        {
+            let error = packet_length(bytes, u32::MAX).map_err(|error| error.reason);
+            assert_eq!(error, Err(ReasonCode::MalformedPacket), "{bytes:02X?}");
+        }
+    }
+
+    #[test]
+    fn a_packet_over_the_maximum_is_refused_with_its_header_3_1_2_24() {
+        assert_eq!(packet_length(b"\x30\x08", 10), Ok(Some(10)));
+        let error = packet_length(b"\x30\x09", 10).map_err(|error| error.reason);
+        assert_eq!(error, Err(ReasonCode::PacketTooLarge));
+    }
+
+    #[test]
+    fn a_wrong_first_byte_is_refused_before_the_length_2_1_3_1() {
+        let accepted: Vec<u8> = (0..=255).filter(|&first| packet_length(&[first], 10).is_ok()).collect();
+        let publish = [0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x3A, 0x3B, 0x3C, 0x3D];
+        let others = [0x40, 0x50, 0x62, 0x70, 0x82, 0xA2, 0xC0, 0xE0, 0xF0];
+        assert_eq!(accepted, [&[0x10][..], &publish, &others].concat());
+        for server_only in [0x20, 0x90, 0xB0, 0xD0] {
+            let error = packet_length(&[server_only], 10).map_err(|error| error.reason);
+            assert_eq!(error, Err(ReasonCode::ProtocolError));
+        }
+    }
+}

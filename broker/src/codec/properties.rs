@@ -202,3 +202,34 @@ impl Reader<'_> {
 }
 
 const USER_PROPERTY: u8 = 0x26;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_passed_on_keeps_its_order_and_nothing_else_is_3_3_2_18() {
+        let kept = b"\x26\0\x01k\0\x01v\x01\x01\x03\0\x01t\x08\0\x01r\x09\0\x01\xFF\x26\0\0\0\0";
+        let alias = b"\x23\0\x01";
+        for raw in [kept.to_vec(), [alias, &kept[..]].concat(), [&kept[..], alias].concat()] {
+            let forwarded = forwarded(&raw);
+            let mut out = Vec::new();
+            forwarded.write(&mut out);
+            assert_eq!(out, kept);
+            assert_eq!(forwarded.len(), kept.len());
+        }
+        let expiry = forwarded(b"\x02\0\0\0\x01");
+        assert!(expiry.is_empty());
+        let mut out = Vec::new();
+        expiry.write(&mut out);
+        assert!(out.is_empty());
+    }
+
+    fn forwarded(raw: &[u8]) -> ForwardedProperties<'_> {
+        let mut forwarding = Forwarding::new(Reader::new(raw));
+        while forwarding.next().unwrap().is_some() {}
+        forwarding.finish()
+    }
+}

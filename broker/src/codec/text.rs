@@ -56,3 +56,40 @@ fn has_valid_length(text: &str) -> bool {
 }
 
 const SHARE: &str = "$share/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names_4_7() {
+        let longest = "a".repeat(65_535);
+        for name in ["a", "/", "//", "a b", "$SYS/x", "é/ü", "\u{FEFF}", &longest] {
+            assert!(is_valid_topic_name(name), "{name}");
+        }
+        for name in ["", "+", "#", "a/+/b", "a#", "a\0", &"a".repeat(65_536)] {
+            assert!(!is_valid_topic_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn topic_filters_4_7_1() {
+        for filter in ["a", "/", "#", "+", "+/+", "/+", "+/a/#", "a/#", "/#", "a/+/b", "$share/g/a"] {
+            assert!(is_valid_topic_filter(filter), "{filter}");
+        }
+        for filter in ["", "a#", "a/#/b", "#/", "##", "a+", "+a", "a/b+/c", "++", "a\0", &"a".repeat(65_536)]
+        {
+            assert!(!is_valid_topic_filter(filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn shared_subscriptions_4_8_2() {
+        for filter in ["a", "$share", "$shared/a", "$share/g/a", "$share/g/#", "$share/g//"] {
+            assert!(is_well_formed_if_shared(filter), "{filter}");
+        }
+        for filter in ["$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/#"] {
+            assert!(!is_well_formed_if_shared(filter), "{filter}");
+        }
+    }
+}

@@ -31,8 +31,8 @@ use crate::message::Message;
 pub struct LiveSettings {
     /// Links, each with a task that takes messages out: 1 to 64, more than one per core gains nothing.
     pub links: usize,
-    /// Bytes of a segment of a link's commit log, at least 1024. Counted are a message's record and 11 bytes or so; in
-    /// memory a message takes about 250 bytes more.
+    /// Bytes of a segment of a link's commit log, at least 1024. Counted are a message's record and 11 bytes or so. The
+    /// memory stays resident when the log was full once, with messages of 64 bytes about five times what is counted.
     pub segment_bytes: usize,
     /// Segments of a link's commit log, at least 1. When all are full the oldest is thrown away whole.
     pub segments: usize,
@@ -48,8 +48,8 @@ pub struct LiveSettings {
 impl Default for LiveSettings {
     fn default() -> Self {
         Self {
-            links: thread::available_parallelism().map_or(1, |cores| cores.get().min(4)),
-            segment_bytes: 2 * 1024 * 1024,
+            links: thread::available_parallelism().map_or(1, |cores| cores.get().min(2)),
+            segment_bytes: 1024 * 1024,
             segments: 2,
             intake_messages: 1024,
             intake_bytes: 1024 * 1024,

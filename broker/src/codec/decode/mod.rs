@@ -47,3 +47,6 @@ fn qos(bits: u8) -> Option<QoS> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

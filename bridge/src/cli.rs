@@ -1,0 +1,34 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{check, credentials, explain};
+
+/// Lets pairs of devices talk over MQTT, and nothing else.
+///
+/// Exit status: 0 fine, 1 failed, 2 wrong usage or invalid configuration.
+#[derive(Debug, Parser)]
+#[command(name = "ior-bridge", version, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration directory [default: ./config, else /etc/ior-bridge].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub config: Option<PathBuf>,
+    /// What to do; `run` if nothing is given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the bridge until SIGTERM or Ctrl-C.
+    Run,
+    /// Check the configuration and show who may do what.
+    Check(check::Args),
+    /// Write the credential files, or show credentials for a device or connection.
+    Credentials(credentials::Args),
+    /// Tell whether a device may publish or subscribe to a topic, and which rule decides.
+    Explain(explain::Args),
+}

@@ -1,0 +1,114 @@
+//! `explain`: may a device do this, and which rule decides?
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{CommandError, print, print_json};
+use crate::{
+    configuration::Configuration,
+    policy::{Action, Rights},
+    registry::{Device, Registry},
+    settings::Environment,
+};
+
+/// Arguments of `explain`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The device: its code, or `<user>.<code>`.
+    pub device: String,
+    /// What it wants to do.
+    pub action: ActionArg,
+    /// The topic, or the topic filter if it subscribes.
+    pub topic: String,
+    /// Report in JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a device wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ActionArg {
+    /// Publish, retained messages and its will included.
+    Publish,
+    /// Subscribe.
+    Subscribe,
+}
+
+/// Prints whether it is allowed, and why.
+///
+/// # Errors
+/// The device is unknown or the configuration invalid (status 2). That it is refused is an answer, not an error.
+pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+    let registry = Configuration::load(dir, environment)?.registry;
+    let device = find_device(&registry, &args.device)?;
+    let action = match args.action {
+        ActionArg::Publish => Action::Publish,
+        ActionArg::Subscribe => Action::Subscribe,
+    };
+    let user_name = device.user_name();
+    let all = Rights::of_all(&registry);
+    let rights = all.iter().find(|rights| rights.name() == user_name).ok_or_else(|| unknown(&args.device))?;
+    if args.json {
+        print_json(&report(device, rights, action, &args.topic))
+    } else {
+        print(&text(device, rights, action, &args.topic))
+    }
+}
+
+/// The device that an operator means by a code or `<user>.<code>`.
+pub(super) fn find_device<'r>(registry: &'r Registry, wanted: &str) -> Result<&'r Device, CommandError> {
+    let means = |device: &&Device| device.code.as_str() == wanted || device.user_name() == wanted;
+    let found: Vec<_> = registry.devices().iter().filter(means).collect();
+    match found[..] {
+        [device] => Ok(device),
+        [] => Err(unknown(wanted)),
+        _ => {
+            let names: Vec<_> = found.iter().map(|device| device.user_name()).collect();
+            Err(CommandError::usage(format!("{wanted:?} may be {}: write one of them", names.join(" or "))))
+        }
+    }
+}
+
+fn unknown(wanted: &str) -> CommandError {
+    CommandError::usage(format!("no device {wanted:?}: ior-bridge check shows all devices"))
+}
+
+fn text(device: &Device, rights: &Rights, action: Action, topic: &str) -> String {
+    let verdict = rights.decide(action, topic);
+    let verb = match action {
+        Action::Publish => "publish",
+        Action::Subscribe => "subscribe",
+    };
+    let answer = if verdict.is_allowed() { "allowed" } else { "refused" };
+    let mut text = format!(
+        "{answer}: {} ({}), {verb} {topic}\nbecause: {}\n",
+        rights.name(),
+        device.name,
+        verdict.reason(rights)
+    );
+    if !verdict.is_allowed() {
+        let allowed = rights.allowed(action);
+        let first = if allowed.is_empty() { "nothing: it has no connection" } else { "" };
+        text.push_str(&format!("it may {verb}: {first}\n"));
+        for allowed in allowed {
+            text.push_str(&format!("  {allowed}\n"));
+        }
+    }
+    if device.disabled {
+        text.push_str("but it is disabled in devices.json: it may not log in\n");
+    }
+    text.replace(": \n", ":\n")
+}
+
+fn report(device: &Device, rights: &Rights, action: Action, topic: &str) -> serde_json::Value {
+    let verdict = rights.decide(action, topic);
+    json!({
+        "device": rights.name(),
+        "disabled": device.disabled,
+        "topic": topic,
+        "allowed": verdict.is_allowed(),
+        "reason": verdict.reason(rights),
+        "may": rights.allowed(action),
+    })
+}

@@ -1,0 +1,79 @@
+//! What the command line does: one file per command.
+
+pub mod check;
+pub mod credentials;
+pub mod explain;
+pub mod run;
+
+mod table;
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use crate::document::Problems;
+
+/// A command that did not do what it was asked to: why, and the exit status.
+#[derive(Debug)]
+pub struct CommandError {
+    message: String,
+    status: u8,
+}
+
+impl CommandError {
+    /// It was tried and failed: exit status 1.
+    pub fn failed(message: impl fmt::Display) -> Self {
+        Self { message: format!("error: {message}"), status: 1 }
+    }
+
+    /// Wrong usage or an invalid configuration: exit status 2.
+    pub fn usage(message: impl fmt::Display) -> Self {
+        Self { message: format!("error: {message}"), status: 2 }
+    }
+
+    /// The message has been shown already, by a command that reports in its own form.
+    pub(crate) fn reported(status: u8) -> Self {
+        Self { message: String::new(), status }
+    }
+
+    /// What to show on standard error; may be empty.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// 1 or 2.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+}
+
+impl From<Problems> for CommandError {
+    fn from(problems: Problems) -> Self {
+        Self { message: problems.render_for_stderr(), status: 2 }
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// Writes a report to standard output. A reader that went away (`| head`) is no error.
+pub(crate) fn print(report: &str) -> Result<(), CommandError> {
+    let mut out = io::stdout().lock();
+    match out.write_all(report.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CommandError::failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A report for programs.
+pub(crate) fn print_json(report: &serde_json::Value) -> Result<(), CommandError> {
+    print(&format!("{report:#}\n"))
+}

@@ -1,0 +1,88 @@
+//! The whole configuration of a directory: what start, `check` and every other command load, by the same code.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    document::Problems,
+    registry::{CONNECTIONS_FILE, DEVICES_FILE, Registry},
+    settings::{Environment, SERVER_FILE, SYSTEM_CONFIG_DIR, Settings},
+};
+
+/// Everything that the operator configures, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// The directory it comes from.
+    pub dir: PathBuf,
+    /// `server.json` and the environment.
+    pub settings: Settings,
+    /// `devices.json` and `connections.json`.
+    pub registry: Registry,
+}
+
+/// What a new instance gets, with the paths in the configuration directory.
+const SHIPPED: [(&str, &str); 6] = [
+    (DEVICES_FILE, include_str!("../../config/devices.json")),
+    (CONNECTIONS_FILE, include_str!("../../config/connections.json")),
+    (SERVER_FILE, include_str!("../../config/server.json")),
+    ("schema/devices.schema.json", include_str!("../../config/schema/devices.schema.json")),
+    ("schema/connections.schema.json", include_str!("../../config/schema/connections.schema.json")),
+    ("schema/server.schema.json", include_str!("../../config/schema/server.schema.json")),
+];
+
+impl Configuration {
+    /// Reads a configuration directory.
+    ///
+    /// # Errors
+    /// Everything that is wrong with all of its files and the environment, at once.
+    pub fn load(dir: &Path, environment: &Environment) -> Result<Self, Problems> {
+        match (Settings::load(dir, environment), Registry::load(dir)) {
+            (Ok(settings), Ok(registry)) => Ok(Self { dir: dir.to_owned(), settings, registry }),
+            (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
+            (Err(mut problems), Err(more)) => {
+                problems.extend(more);
+                Err(problems)
+            }
+        }
+    }
+}
+
+/// The configuration directory: the one given, else `./config` if it exists, else `/etc/ior-bridge` if it exists, else
+/// `./config`.
+pub fn directory(given: Option<PathBuf>) -> PathBuf {
+    let local = PathBuf::from("config");
+    let system = PathBuf::from(SYSTEM_CONFIG_DIR);
+    match given {
+        Some(given) => given,
+        None if !local.is_dir() && system.is_dir() => system,
+        None => local,
+    }
+}
+
+/// Writes the shipped configuration into a directory that has neither devices nor connections; whatever file is there
+/// stays as it is. Whether it wrote anything.
+///
+/// # Errors
+/// A file that cannot be written, with its path.
+pub fn write_default(dir: &Path) -> io::Result<bool> {
+    if [DEVICES_FILE, CONNECTIONS_FILE].iter().any(|name| fs::symlink_metadata(dir.join(name)).is_ok()) {
+        return Ok(false);
+    }
+    for (name, text) in SHIPPED {
+        let path = dir.join(name);
+        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| create(&path, text));
+        written.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+    }
+    Ok(true)
+}
+
+fn create(path: &Path, text: &str) -> io::Result<()> {
+    match File::create_new(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,12 @@
+//! Configuration files as text with positions, so that every error can name its file, line and column.
+
+mod json;
+mod problem;
+mod reader;
+mod source;
+
+pub(crate) use json::{Node, Value, parse};
+pub use problem::{Problem, Problems};
+pub(crate) use reader::{Object, Reader, Spanned, nearest};
+pub(crate) use source::Span;
+pub use source::{MAX_FILE_SIZE, Source};

@@ -1,0 +1,210 @@
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde_json::json;
+
+use super::{Source, Span};
+
+/// One thing that is wrong with the configuration: where, what, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    place: Place,
+    message: String,
+    hint: Option<String>,
+    related: Option<(Span, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Text { source: Arc<Source>, span: Span },
+    File(PathBuf),
+    Variable(String),
+}
+
+impl Problem {
+    /// Something in the text of a file.
+    pub(crate) fn at(source: &Arc<Source>, span: Span, message: impl Into<String>) -> Self {
+        Self::new(Place::Text { source: Arc::clone(source), span }, message.into())
+    }
+
+    /// Something about a file as a whole.
+    pub(crate) fn of_file(path: &Path, message: impl Into<String>) -> Self {
+        Self::new(Place::File(path.to_owned()), message.into())
+    }
+
+    /// Something in an environment variable.
+    pub(crate) fn of_variable(name: &str, message: impl Into<String>) -> Self {
+        Self::new(Place::Variable(name.to_owned()), message.into())
+    }
+
+    /// Adds what to write instead.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Points to another part of the same file.
+    pub(crate) fn related(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.related = Some((span, label.into()));
+        self
+    }
+
+    /// The file it is in; `None` for an environment variable.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Text { source, .. } => Some(source.path()),
+            Place::File(path) => Some(path),
+            Place::Variable(_) => None,
+        }
+    }
+
+    /// The environment variable that it is in.
+    pub fn variable(&self) -> Option<&str> {
+        match &self.place {
+            Place::Variable(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Line and column, both from 1, if it is about a part of a file.
+    pub fn position(&self) -> Option<(usize, usize)> {
+        match &self.place {
+            Place::Text { source, span } => Some(source.position(span.start)),
+            _ => None,
+        }
+    }
+
+    /// What is wrong.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to write instead.
+    pub fn hint_text(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    fn new(place: Place, message: String) -> Self {
+        Self { place, message, hint: None, related: None }
+    }
+
+    fn offset(&self) -> usize {
+        match &self.place {
+            Place::Text { span, .. } => span.start,
+            _ => 0,
+        }
+    }
+
+    fn render(&self, renderer: &Renderer) -> String {
+        let path;
+        let title = match &self.place {
+            Place::Text { .. } => self.message.clone(),
+            Place::File(path) => format!("{}: {}", path.display(), self.message),
+            Place::Variable(name) => format!("environment variable {name}: {}", self.message),
+        };
+        let mut group = Group::with_title(Level::ERROR.primary_title(title));
+        if let Place::Text { source, span } = &self.place {
+            path = source.path().display().to_string();
+            let mut snippet = Snippet::source(source.text()).path(path.as_str());
+            snippet = snippet.annotation(AnnotationKind::Primary.span(span.clone()));
+            if let Some((span, label)) = &self.related {
+                snippet =
+                    snippet.annotation(AnnotationKind::Context.span(span.clone()).label(label.as_str()));
+            }
+            group = group.element(snippet);
+        }
+        if let Some(hint) = &self.hint {
+            group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        renderer.render(&[group])
+    }
+}
+
+/// Everything that is wrong with the configuration, at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// In the order in which to show them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// As a compiler prints it: file, line, column, the line with a caret, the hint.
+    pub fn render(&self, colours: bool) -> String {
+        let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
+        let mut text = String::new();
+        for problem in &self.0 {
+            text.push_str(&problem.render(&renderer));
+            text.push_str("\n\n");
+        }
+        text.push_str(&match self.len() {
+            1 => "1 error in the configuration".to_owned(),
+            count => format!("{count} errors in the configuration"),
+        });
+        text
+    }
+
+    /// [`Problems::render`] for standard error: colours only on a terminal, and not with `NO_COLOR`.
+    pub fn render_for_stderr(&self) -> String {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        self.render(std::io::stderr().is_terminal() && !no_color)
+    }
+
+    /// For programs: an array of objects with `file`, `line`, `column` or `variable`, `message`, `hint`.
+    pub fn to_json(&self) -> serde_json::Value {
+        let one = |problem: &Problem| {
+            json!({
+                "file": problem.path().map(|path| path.display().to_string()),
+                "line": problem.position().map(|(line, _)| line),
+                "column": problem.position().map(|(_, column)| column),
+                "variable": problem.variable(),
+                "message": problem.message,
+                "hint": problem.hint,
+            })
+        };
+        self.0.iter().map(one).collect()
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+
+    pub(crate) fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Takes another file's problems, sorted by their position.
+    pub(crate) fn append(&mut self, mut of_one_file: Self) {
+        of_one_file.0.sort_by_key(Problem::offset);
+        self.0.append(&mut of_one_file.0);
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl std::fmt::Display for Problems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.render(false))
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,264 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::UNIX_EPOCH;
+
+use ior_broker::codec::Version;
+use proptest::prelude::*;
+
+use super::*;
+use crate::document::Source;
+
+const SECRET: [u8; 32] = [7; 32];
+
+#[test]
+fn who_may_do_what() {
+    let all = Rights::of_all(&registry(1));
+    let a = &all[0];
+    for (topic, allowed) in [
+        ("u/c/a", true),
+        ("u/c/a/", true),
+        ("u/c/a/x/y", true),
+        ("u/c/b", false),
+        ("u/c/ab", false),
+        ("u/c/a+", false),
+        ("u/c/a/#", false),
+        ("u/c", false),
+        ("u/c/", false),
+        ("/u/c/a", false),
+        ("u//c/a", false),
+        ("u/d/a", false),
+        ("v/c/a", false),
+        ("u/c/presence/a", false),
+        ("u/c/presence/b", false),
+        ("$SYS/x", false),
+        ("", false),
+    ] {
+        assert_eq!(a.may_publish(topic), allowed, "{topic}");
+    }
+    for (filter, allowed) in [
+        ("u/c/b", true),
+        ("u/c/b/#", true),
+        ("u/c/b/+/x", true),
+        ("u/c/b/+", true),
+        ("u/c/b//#", true),
+        ("u/c/presence/b", true),
+        ("u/c/presence/+", false),
+        ("u/c/presence/#", false),
+        ("u/c/presence/b/#", false),
+        ("u/c/presence/a", false),
+        ("u/c/presence", false),
+        ("u/c/#", false),
+        ("u/c/+/#", false),
+        ("u/+/b", false),
+        ("+/c/b", false),
+        ("#", false),
+        ("u/c/a", false),
+        ("u/c/bb", false),
+        ("u/c/b#", false),
+        ("u/c/b/#/x", false),
+        ("u/c/b/x+", false),
+        ("u/d/b", false),
+        ("$share/g/u/c/b", false),
+        ("$SYS/#", false),
+        ("", false),
+    ] {
+        assert_eq!(a.may_subscribe(filter), allowed, "{filter}");
+    }
+}
+
+#[test]
+fn every_decision_says_why() {
+    let all = Rights::of_all(&registry(1));
+    let why = |action, topic| all[0].decide(action, topic).reason(&all[0]);
+    for (action, topic, words) in [
+        (Action::Publish, "u/c/a/x", "its own topic u/c/a and below it"),
+        (Action::Publish, "u/c/b", "the third level must be a, its own code"),
+        (Action::Publish, "u/c/#", "not a topic to publish to"),
+        (Action::Publish, "u/x/a", "not a connection of u.a"),
+        (Action::Publish, "x/c/a", "not \"u\", the device's user"),
+        (Action::Subscribe, "u/c/b/#", "what its peer in the connection c publishes"),
+        (Action::Subscribe, "u/c/presence/b", "the presence of its peer in the connection c"),
+        (Action::Subscribe, "u/c/#", "first three levels must be without"),
+        (Action::Subscribe, "u/c/x", "only what b publishes and its presence"),
+        (Action::Subscribe, "u/c/b/#/x", "not a topic filter"),
+    ] {
+        assert!(why(action, topic).contains(words), "{topic}: {}", why(action, topic));
+    }
+    assert_eq!(all[0].allowed(Action::Publish), ["u/c/a", "u/c/a/…", "u/e/a", "u/e/a/…"]);
+    assert_eq!(all[0].allowed(Action::Subscribe), ["u/c/b/#", "u/c/presence/b", "u/e/d/#", "u/e/presence/d"]);
+}
+
+#[test]
+fn logins() {
+    let secrets = Secrets::from_key(SECRET);
+    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), Duration::ZERO);
+    let right = policy.secrets.password("u", "a", 1);
+    assert_eq!(login(&policy, Some("u.a"), Some(right.as_bytes())).unwrap().name(), "u.a");
+    let other = policy.secrets.password("u", "b", 1);
+    for (user, password, reason, detail) in [
+        (None, None, ReasonCode::BadUserNameOrPassword, "no user name"),
+        (None, Some(right.as_bytes()), ReasonCode::BadUserNameOrPassword, "no user name"),
+        (Some("u.a"), None, ReasonCode::BadUserNameOrPassword, "wrong password for u.a"),
+        (Some("u.a"), Some(&b""[..]), ReasonCode::BadUserNameOrPassword, "wrong password for u.a"),
+        (Some("u.a"), Some(other.as_bytes()), ReasonCode::BadUserNameOrPassword, "wrong password for u.a"),
+        (Some("u.a"), Some(&right.as_bytes()[..42]), ReasonCode::BadUserNameOrPassword, "wrong password"),
+        (
+            Some("u.A"),
+            Some(right.as_bytes()),
+            ReasonCode::BadUserNameOrPassword,
+            "no device has the user name",
+        ),
+        (Some("x\n"), Some(right.as_bytes()), ReasonCode::BadUserNameOrPassword, "the user name \"x\\n\""),
+        (Some("u.off"), Some(b"wrong"), ReasonCode::BadUserNameOrPassword, "wrong password for u.off"),
+    ] {
+        let refusal = login(&policy, user, password).err().unwrap();
+        assert_eq!(refusal.reason, reason, "{user:?}");
+        assert!(refusal.detail.contains(detail) && !refusal.detail.contains(&**right), "{}", refusal.detail);
+    }
+    // Nobody gets in with what is derived for an unknown name.
+    let guess = policy.secrets.password("nobody", "", 0);
+    assert!(login(&policy, Some("nobody"), Some(guess.as_bytes())).is_err());
+    let off = policy.secrets.password("u", "off", 1);
+    let refusal = login(&policy, Some("u.off"), Some(off.as_bytes())).err().unwrap();
+    assert_eq!(
+        (refusal.reason, &*refusal.detail),
+        (ReasonCode::NotAuthorized, "u.off is disabled in devices.json")
+    );
+}
+
+#[test]
+fn the_previous_password_is_accepted_for_a_while() {
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let dir = tempfile::tempdir().unwrap();
+    let load = |version, now| Rotation::load_and_update(dir.path(), &registry(version), now).unwrap();
+    assert_eq!(load(1, at(5)), Rotation::default());
+    assert!(!dir.path().join("rotation.json").exists());
+    load(2, at(10));
+    assert_eq!(load(2, at(50)), load(2, at(90)), "the first start counts");
+    let rotation = load(2, at(90));
+    let accepts = |clock: fn() -> SystemTime, version| {
+        let secrets = Secrets::from_key(SECRET);
+        let mut policy = Policy::new(&registry(2), secrets, &rotation, Duration::from_secs(100));
+        policy.clock = clock;
+        let password = policy.secrets.password("u", "a", version);
+        login(&policy, Some("u.a"), Some(password.as_bytes())).is_ok()
+    };
+    let inside = || UNIX_EPOCH + Duration::from_secs(109);
+    let outside = || UNIX_EPOCH + Duration::from_secs(110);
+    assert_eq!([0, 1, 2, 3].map(|version| accepts(inside, version)), [false, true, true, false]);
+    assert_eq!([0, 1, 2, 3].map(|version| accepts(outside, version)), [false, false, true, false]);
+    std::fs::write(dir.path().join("rotation.json"), "{").unwrap();
+    let error = Rotation::load_and_update(dir.path(), &registry(2), at(1)).unwrap_err().to_string();
+    assert!(error.contains("rotation.json") && error.contains("repair or remove"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn a_publication_is_allowed_exactly_below_the_own_topics(topic in levels()) {
+        let all = Rights::of_all(&registry(1));
+        for (device, rights) in ["a", "b", "d"].iter().zip(&all) {
+            let own = connections(device).iter().any(|(id, _)| {
+                let base = format!("u/{id}/{device}");
+                topic == base || topic.starts_with(&format!("{base}/"))
+            });
+            let name = !topic.contains(['+', '#']);
+            prop_assert_eq!(rights.may_publish(&topic), own && name, "{} {}", device, topic);
+        }
+    }
+
+    /// The oracle knows nothing of rules: whatever a filter that is allowed matches must be the peer's.
+    #[test]
+    fn an_allowed_filter_never_matches_anything_else(filter in levels(), topic in levels()) {
+        prop_assume!(!topic.contains(['+', '#']));
+        let all = Rights::of_all(&registry(1));
+        for (device, rights) in ["a", "b", "d"].iter().zip(&all) {
+            if !rights.may_subscribe(&filter) || !matches(&filter, &topic) {
+                continue;
+            }
+            let of_peer = connections(device).iter().any(|(id, peer)| {
+                let base = format!("u/{id}/{peer}");
+                topic == base || topic.starts_with(&format!("{base}/")) || topic == format!("u/{id}/presence/{peer}")
+            });
+            prop_assert!(of_peer, "{} hears {} by {}", device, topic, filter);
+        }
+    }
+
+    #[test]
+    fn whatever_is_below_the_peers_topic_may_be_heard(rest in levels()) {
+        let all = Rights::of_all(&registry(1));
+        for filter in [format!("u/c/b/{rest}"), format!("u/e/d/{rest}")] {
+            prop_assert_eq!(all[0].may_subscribe(&filter), valid_filter(&filter), "{}", filter);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(topic in ".*") {
+        let all = Rights::of_all(&registry(1));
+        prop_assert!(!all[0].may_publish(&topic) && !all[0].may_subscribe(&topic));
+    }
+}
+
+/// Topics and filters of the levels that matter, right and wrong.
+fn levels() -> impl Strategy<Value = String> {
+    let level = prop::sample::select(vec![
+        "u", "c", "e", "a", "b", "d", "presence", "+", "#", "", "x", "a+", "$share",
+    ]);
+    let near = prop::sample::select(vec!["u/c/a", "u/c/b", "u/e/a", "u/e/d", "u/c/presence", "u/c", "u/+"]);
+    let free = prop::collection::vec(level.clone(), 1..6).prop_map(|levels| levels.join("/"));
+    let below = (near, prop::collection::vec(level, 0..3))
+        .prop_map(|(base, rest)| [vec![base], rest].concat().join("/"));
+    prop_oneof![free, below]
+}
+
+fn connections(device: &str) -> &'static [(&'static str, &'static str)] {
+    match device {
+        "a" => &[("c", "b"), ("e", "d")],
+        "b" => &[("c", "a")],
+        _ => &[("e", "a")],
+    }
+}
+
+/// Matching by the words of the standard, level by level.
+fn matches(filter: &str, topic: &str) -> bool {
+    fn walk(filter: &[&str], topic: &[&str]) -> bool {
+        match (filter, topic) {
+            (["#"], _) => true,
+            ([], []) => true,
+            (["+", filter @ ..], [_, topic @ ..]) => walk(filter, topic),
+            ([level, filter @ ..], [other, topic @ ..]) => level == other && walk(filter, topic),
+            _ => false,
+        }
+    }
+    walk(&filter.split('/').collect::<Vec<_>>(), &topic.split('/').collect::<Vec<_>>())
+}
+
+/// `a` with `b` in the connection `c` and with `d` in `e`; `off` is disabled.
+fn registry(version: u32) -> Registry {
+    let device = |code: &str, more: &str| {
+        format!(r#"{{ "user": "u", "code": "{code}", "name": "n", "type": "t"{more} }}"#)
+    };
+    let devices = [
+        device("a", &format!(r#", "secret_version": {version}"#)),
+        device("b", ""),
+        device("d", ""),
+        device("off", r#", "disabled": true"#),
+    ];
+    Registry::parse(
+        &Source::new("d", format!(r#"{{ "devices": [ {} ] }}"#, devices.join(","))),
+        &Source::new(
+            "c",
+            r#"{ "connections": [ { "user": "u", "name": "e", "from": "d", "to": "a" },
+                                  { "user": "u", "name": "c", "from": "a", "to": "b" } ] }"#,
+        ),
+    )
+    .unwrap()
+}
+
+fn login(
+    policy: &Policy,
+    user_name: Option<&str>,
+    password: Option<&[u8]>,
+) -> Result<Arc<dyn Grant>, Refusal> {
+    let peer = ([127, 0, 0, 1], 1).into();
+    policy.login(&Login { peer, version: Version::V5, client_id: "x", user_name, password })
+}

@@ -1,0 +1,254 @@
+//! How the bridge itself is set up: `server.json`, layered by the `config` crate between the built-in defaults and the
+//! environment (`IOR_BRIDGE__SECTION__KEY`).
+//!
+//! Durations are texts with a unit (`"10s"`, `"15m"`, `"24h"`, `"30d"`), sizes are bytes, as a number or as a text with
+//! a unit (`"8KiB"`, `"1MiB"`, `"1GiB"`).
+
+mod layers;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use layers::Layers;
+
+use crate::document::{Problems, Source};
+
+/// File name of the settings in the configuration directory.
+pub const SERVER_FILE: &str = "server.json";
+
+/// The configuration directory of an installed bridge.
+pub const SYSTEM_CONFIG_DIR: &str = "/etc/ior-bridge";
+/// The data directory that belongs to [`SYSTEM_CONFIG_DIR`].
+const SYSTEM_DATA_DIR: &str = "/var/lib/ior-bridge";
+const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+
+/// The process's environment variables, or a test's.
+pub type Environment = HashMap<String, String>;
+
+/// How the bridge itself is set up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The host that credential files name; by default this machine's host name.
+    pub host: String,
+    /// Plain MQTT.
+    pub mqtt: Mqtt,
+    /// Secret key and credential files.
+    pub data_dir: PathBuf,
+    /// What acknowledged messages survive.
+    pub durability: Durability,
+    /// What nobody can exceed.
+    pub limits: Limits,
+    /// The log.
+    pub log: Log,
+}
+
+/// Plain MQTT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mqtt {
+    /// Where to listen.
+    pub listen: SocketAddr,
+}
+
+/// What acknowledged messages survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: they are in memory only.
+    Memory,
+}
+
+/// What nobody can exceed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections, those before login included.
+    pub connections: usize,
+    /// From the first byte's arrival being possible to the end of CONNECT.
+    pub connect_timeout: Duration,
+    /// Longest CONNECT, in bytes.
+    pub max_connect_size: usize,
+    /// Longest packet that a client may send, in bytes (Maximum Packet Size).
+    pub max_packet_size: usize,
+    /// QoS 1 and 2 messages in flight from a client (Receive Maximum).
+    pub receive_maximum: u16,
+    /// QoS 1 and 2 messages in flight to a client, at most its own Receive Maximum.
+    pub max_inflight: u16,
+    /// Topic aliases from a client; to a client at most as many, and at most its own Topic Alias Maximum.
+    pub topic_alias_maximum: u16,
+    /// Longest Keep Alive, in seconds; a longer one is capped (Server Keep Alive). 0 is no cap.
+    pub keep_alive_max: u16,
+    /// Sessions of one device; the oldest offline one gives way.
+    pub sessions_per_device: usize,
+    /// Longest Session Expiry Interval, in seconds; a longer one is capped.
+    pub session_expiry_max: u32,
+    /// Subscriptions of one session.
+    pub subscriptions_per_session: usize,
+    /// QoS 0 messages that wait for one session.
+    pub live_queue_messages: usize,
+    /// Bytes of the QoS 0 messages that wait for one session.
+    pub live_queue_bytes: usize,
+    /// QoS 1 and 2 messages that wait for one session.
+    pub queue_messages: usize,
+    /// Bytes of the QoS 1 and 2 messages that wait for one session.
+    pub queue_bytes: usize,
+    /// What happens when the QoS 1 and 2 messages of a session reach a limit.
+    pub when_full: WhenFull,
+    /// Retained messages.
+    pub retained_messages: usize,
+    /// Bytes of all retained messages.
+    pub retained_bytes: usize,
+    /// How long the previous password is accepted, from the first start that saw a new secret version.
+    pub rotation_window: Duration,
+}
+
+/// What happens to a QoS 1 or 2 message for a session whose queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenFull {
+    /// The publisher is refused (Quota exceeded).
+    Reject,
+    /// The oldest waiting message is dropped, and counted.
+    DropOldest,
+}
+
+/// The log, on standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`. The variable `RUST_LOG` goes further.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// Reads the `server.json` of a configuration directory, if there is one, and the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with both.
+    pub fn load(dir: &Path, environment: &Environment) -> Result<Self, Problems> {
+        let path = dir.join(SERVER_FILE);
+        let source = Source::read(&path)?.unwrap_or_else(|| Source::new(path, "{}"));
+        let mut layers = Layers::new(source, environment)?;
+        let settings = Self::read(&mut layers, dir, environment);
+        match (layers.finish(), settings) {
+            (Ok(()), Some(settings)) => Ok(settings),
+            (Ok(()), None) => Err(Problems::default()),
+            (Err(problems), _) => Err(problems),
+        }
+    }
+
+    /// `None` if something is wrong, which the layers have noted.
+    fn read(layers: &mut Layers, dir: &Path, environment: &Environment) -> Option<Self> {
+        let host = layers.optional_text("host", "the name that devices use, such as \"pi.local\"");
+        let listen = layers.listen("mqtt.listen");
+        let data_dir = layers.optional_text("data_dir", "a directory, such as \"/var/lib/ior-bridge\"");
+        let durability = layers.durability("durability");
+        let limits = Self::limits(layers);
+        let log = Log {
+            level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
+            format: layers.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
+        };
+        Some(Self {
+            host: host?.unwrap_or_else(host_name),
+            mqtt: Mqtt { listen: listen? },
+            data_dir: match data_dir? {
+                Some(data_dir) => beside(dir).join(data_dir),
+                None => default_data_dir(dir, environment),
+            },
+            durability: durability?,
+            limits: limits?,
+            log,
+        })
+    }
+
+    fn limits(layers: &mut Layers) -> Option<Limits> {
+        const GIB: usize = 1 << 30;
+        const DAY: u64 = 24 * 60 * 60;
+        let connections = layers.count("limits.connections", 1, 1_000_000);
+        let connect_timeout = layers.seconds("limits.connect_timeout", 1, 600);
+        let max_connect_size = layers.bytes("limits.max_connect_size", 256, 1 << 20);
+        let max_packet_size = layers.bytes("limits.max_packet_size", 1024, MAX_PACKET_SIZE);
+        let receive_maximum = layers.count("limits.receive_maximum", 1, u16::MAX.into());
+        let max_inflight = layers.count("limits.max_inflight", 1, u16::MAX.into());
+        let topic_alias_maximum = layers.count("limits.topic_alias_maximum", 0, u16::MAX.into());
+        let keep_alive_max = layers.seconds("limits.keep_alive_max", 0, u16::MAX.into());
+        let sessions_per_device = layers.count("limits.sessions_per_device", 1, 1000);
+        let session_expiry_max = layers.seconds("limits.session_expiry_max", 0, 3650 * DAY);
+        let subscriptions_per_session = layers.count("limits.subscriptions_per_session", 1, 100_000);
+        let live_queue_messages = layers.count("limits.live_queue_messages", 1, 1_000_000);
+        let live_queue_bytes = layers.bytes("limits.live_queue_bytes", 1024, GIB);
+        let queue_messages = layers.count("limits.queue_messages", 1, 100_000_000);
+        let queue_bytes = layers.bytes("limits.queue_bytes", 1024, 64 * GIB);
+        let when_full = [("reject", WhenFull::Reject), ("drop_oldest", WhenFull::DropOldest)];
+        let when_full = layers.choice("limits.when_full", &when_full);
+        let retained_messages = layers.count("limits.retained_messages", 0, 10_000_000);
+        let retained_bytes = layers.bytes("limits.retained_bytes", 0, 64 * GIB);
+        let rotation_window = layers.seconds("limits.rotation_window", 0, 365 * DAY);
+        Some(Limits {
+            connections: connections?,
+            connect_timeout: Duration::from_secs(connect_timeout?),
+            max_connect_size: max_connect_size?,
+            max_packet_size: max_packet_size?,
+            receive_maximum: u16::try_from(receive_maximum?).ok()?,
+            max_inflight: u16::try_from(max_inflight?).ok()?,
+            topic_alias_maximum: u16::try_from(topic_alias_maximum?).ok()?,
+            keep_alive_max: u16::try_from(keep_alive_max?).ok()?,
+            sessions_per_device: sessions_per_device?,
+            session_expiry_max: u32::try_from(session_expiry_max?).ok()?,
+            subscriptions_per_session: subscriptions_per_session?,
+            live_queue_messages: live_queue_messages?,
+            live_queue_bytes: live_queue_bytes?,
+            queue_messages: queue_messages?,
+            queue_bytes: queue_bytes?,
+            when_full: when_full?,
+            retained_messages: retained_messages?,
+            retained_bytes: retained_bytes?,
+            rotation_window: Duration::from_secs(rotation_window?),
+        })
+    }
+}
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// The longest that MQTT's length field can say, with the fixed header, in bytes.
+const MAX_PACKET_SIZE: usize = 268_435_455 + 5;
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
+    match name.trim() {
+        "" | "(none)" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn default_data_dir(dir: &Path, environment: &Environment) -> PathBuf {
+    // systemd separates several directories by colons; the first is the bridge's.
+    let state = environment.get("STATE_DIRECTORY").and_then(|list| list.split(':').next());
+    match state.filter(|state| !state.is_empty()) {
+        Some(state) => PathBuf::from(state),
+        None if dir == Path::new(SYSTEM_CONFIG_DIR) => PathBuf::from(SYSTEM_DATA_DIR),
+        None => beside(dir).join("data"),
+    }
+}
+
+/// The directory in which the configuration directory lies: relative paths start there.
+fn beside(dir: &Path) -> PathBuf {
+    match dir.parent().filter(|_| dir.file_name().is_some()) {
+        Some(parent) => parent.to_owned(),
+        None => dir.join(".."),
+    }
+}

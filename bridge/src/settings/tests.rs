@@ -1,0 +1,180 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use super::*;
+
+#[test]
+fn nothing_is_needed() {
+    let settings = load(None, &[]).unwrap();
+    assert_eq!(settings.mqtt.listen.to_string(), "0.0.0.0:1883");
+    assert!(!settings.host.is_empty());
+    assert!(settings.data_dir.ends_with("data"));
+    assert_eq!(settings.durability, Durability::Memory);
+    assert_eq!(settings.log, Log { level: "info".to_owned(), format: LogFormat::Text });
+    assert_eq!(
+        settings.limits,
+        Limits {
+            connections: 10_000,
+            connect_timeout: Duration::from_secs(10),
+            max_connect_size: 8 << 10,
+            max_packet_size: 1 << 20,
+            receive_maximum: 1024,
+            max_inflight: 128,
+            topic_alias_maximum: 64,
+            keep_alive_max: 0,
+            sessions_per_device: 4,
+            session_expiry_max: 30 * 24 * 60 * 60,
+            subscriptions_per_session: 100,
+            live_queue_messages: 1000,
+            live_queue_bytes: 1 << 20,
+            queue_messages: 100_000,
+            queue_bytes: 64 << 20,
+            when_full: WhenFull::Reject,
+            retained_messages: 10_000,
+            retained_bytes: 64 << 20,
+            rotation_window: Duration::from_secs(24 * 60 * 60),
+        }
+    );
+}
+
+#[test]
+fn the_environment_beats_the_file() {
+    let text = r#"{ "$schema": "x", "host": "pi.local", "mqtt": { "listen": "[::1]:7" }, "data_dir": "/d",
+        "limits": { "queue_bytes": 4096, "max_inflight": 3, "when_full": "drop_oldest" } }"#;
+    let settings = load(
+        Some(text),
+        &[
+            ("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:11883"),
+            ("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "4"),
+            ("IOR_BRIDGE__LIMITS__RETAINED_BYTES", "100"),
+            ("IOR_BRIDGE__HOST", ""),
+            ("IOR_BRIDGE_CONFIG", "not ours"),
+        ],
+    )
+    .unwrap();
+    assert_eq!((&*settings.host, settings.mqtt.listen.port()), ("pi.local", 11883));
+    assert_eq!(settings.data_dir, Path::new("/d"));
+    let limits = settings.limits;
+    assert_eq!((limits.queue_bytes, limits.max_inflight, limits.retained_bytes), (4096, 4, 100));
+    assert_eq!(limits.when_full, WhenFull::DropOldest);
+}
+
+#[test]
+fn the_data_directory_is_beside_the_configuration() {
+    let data_dir = |dir: &str, environment: &[(&str, &str)]| {
+        let environment = owned(environment);
+        Settings::load(Path::new(dir), &environment).unwrap().data_dir
+    };
+    assert_eq!(data_dir("/nowhere/config", &[]), Path::new("/nowhere/data"));
+    assert_eq!(data_dir("config", &[]), Path::new("data"));
+    assert_eq!(data_dir(".", &[]), Path::new("./../data"));
+    assert_eq!(data_dir("/nowhere/config", &[("IOR_BRIDGE__DATA_DIR", "d")]), Path::new("/nowhere/d"));
+    assert_eq!(data_dir("/nowhere/config", &[("STATE_DIRECTORY", "/s:/t")]), Path::new("/s"));
+    assert_eq!(
+        default_data_dir(Path::new(SYSTEM_CONFIG_DIR), &Environment::new()),
+        Path::new(SYSTEM_DATA_DIR)
+    );
+}
+
+#[test]
+fn wrong_values_are_found_where_they_stand() {
+    for (text, message, hint) in [
+        ("§[]", "this is a list, but should be an object", "write {"),
+        ("{ \"mqtt\": §5 }", "this is a number, but should be an object", "{ … }"),
+        ("{ \"mqtt\": { §\"listne\": 5 } }", "unknown key \"listne\"", "did you mean \"listen\"?"),
+        ("{ §\"mqtts\": {} }", "unknown key \"mqtts\"", "did you mean \"mqtt\"?"),
+        ("{ §\"web\": {} }", "unknown key \"web\"", "the keys here are"),
+        ("{ \"mqtt\": { \"listen\": §null } }", "nothing listens", "such as \"0.0.0.0:1883\""),
+        ("{ \"mqtt\": { \"listen\": §\"1883\" } }", "not an address with a port", "such as \"0.0.0.0:1883\""),
+        ("{ \"mqtt\": { \"listen\": §1883 } }", "not an address with a port", "such as \"0.0.0.0:1883\""),
+        ("{ \"host\": §\"\" }", "should be a text that is not empty", "pi.local"),
+        ("{ \"host\": §5 }", "should be a text that is not empty", "pi.local"),
+        ("{ \"host\": §[] }", "this is a list, but should be a single value", "a text or a number"),
+        ("{ \"durability\": §\"fsync\" }", "in memory only", "write \"memory\""),
+        ("{ \"durability\": §\"buffered\" }", "in memory only", "write \"memory\""),
+        ("{ \"durability\": §\"disk\" }", "not one of the choices", "write \"memory\""),
+        ("{ \"log\": { \"level\": §\"loud\" } }", "not one of the choices", "\"error\" or \"warn\" or"),
+        (
+            "{ \"limits\": { \"when_full\": §true } }",
+            "not one of the choices",
+            "\"reject\" or \"drop_oldest\"",
+        ),
+        ("{ \"limits\": { \"connections\": §0 } }", "number is not possible", "from 1 to 1000000"),
+        ("{ \"limits\": { \"connections\": §\"5\" } }", "number is not possible", "from 1 to 1000000"),
+        ("{ \"limits\": { \"connections\": §1.5 } }", "number is not possible", "from 1 to 1000000"),
+        ("{ \"limits\": { \"receive_maximum\": §65536 } }", "number is not possible", "from 1 to 65535"),
+        ("{ \"limits\": { \"connect_timeout\": §10 } }", "duration is not possible", "\"10s\", \"15m\""),
+        ("{ \"limits\": { \"connect_timeout\": §\"11m\" } }", "duration is not possible", "from 1s to 10m"),
+        ("{ \"limits\": { \"queue_bytes\": §\"1MB\" } }", "size is not possible", "from 1KiB to 64GiB"),
+        ("{ \"limits\": { \"queue_bytes\": §-1 } }", "size is not possible", "from 1KiB to 64GiB"),
+    ] {
+        let problems = load(Some(&text.replace('§', "")), &[]).unwrap_err();
+        assert_eq!(problems.len(), 1, "{text}\n{problems}");
+        let problem = problems.iter().next().unwrap();
+        let position = Source::new("", text).position(text.find('§').unwrap());
+        assert_eq!(problem.position(), Some(position), "{text}\n{problem:?}");
+        assert!(problem.message().contains(message), "{text}\n{problem:?}");
+        assert!(problem.hint_text().unwrap().contains(hint), "{text}\n{problem:?}");
+    }
+}
+
+#[test]
+fn wrong_variables_are_named() {
+    let problems = load(
+        Some("{ \"host\": 1, \"limits\": { \"max_inflight\": 0 } }"),
+        &[
+            ("IOR_BRIDGE__MQTT__LISTEN", "null"),
+            ("IOR_BRIDGE__MQTT__LISTNE", "x"),
+            ("IOR_BRIDGE__MQTT", "x"),
+            ("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "many"),
+            ("IOR_BRIDGE__NONSENSE__ALTOGETHER", "x"),
+            ("IOR_BRIDGE__host", "x"),
+        ],
+    )
+    .unwrap_err();
+    let found: Vec<_> = problems
+        .iter()
+        .map(|problem| {
+            (problem.variable().unwrap_or("server.json"), problem.message(), problem.hint_text().unwrap())
+        })
+        .collect();
+    let shown = format!("{found:#?}");
+    let expect = |variable: &str, message: &str, hint: &str| {
+        let matches = |(at, is, how): &&(&str, &str, &str)| {
+            *at == variable && is.contains(message) && how.contains(hint)
+        };
+        assert_eq!(found.iter().filter(matches).count(), 1, "{variable}\n{shown}");
+    };
+    expect("server.json", "not empty", "pi.local");
+    expect("IOR_BRIDGE__MQTT__LISTEN", "nothing listens", "0.0.0.0:1883");
+    expect("IOR_BRIDGE__MQTT__LISTNE", "no such setting", "did you mean IOR_BRIDGE__MQTT__LISTEN?");
+    expect("IOR_BRIDGE__MQTT", "no such setting", "");
+    expect("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "number is not possible", "from 1 to 65535");
+    expect("IOR_BRIDGE__NONSENSE__ALTOGETHER", "no such setting", "the keys of server.json");
+    expect("IOR_BRIDGE__host", "no such setting", "did you mean IOR_BRIDGE__HOST?");
+    assert_eq!(found.len(), 7, "{shown}");
+}
+
+#[test]
+fn every_key_can_be_set() {
+    // A key that is read but has no default would be refused as unknown; one with a default that nothing reads would
+    // be accepted with any value.
+    for (key, section) in layers::keys() {
+        if section || key == "$schema" {
+            continue;
+        }
+        let name = format!("IOR_BRIDGE__{}", key.replace('.', "__").to_uppercase());
+        assert!(load(None, &[(&name, "\u{1}")]).is_err(), "{name} is not read");
+    }
+}
+
+fn load(text: Option<&str>, environment: &[(&str, &str)]) -> Result<Settings, Problems> {
+    let dir = tempfile::tempdir().unwrap();
+    if let Some(text) = text {
+        std::fs::write(dir.path().join(SERVER_FILE), text).unwrap();
+    }
+    Settings::load(dir.path(), &owned(environment))
+}
+
+fn owned(environment: &[(&str, &str)]) -> Environment {
+    environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
