@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, credentials, explain};
+use crate::commands::{check, credentials, explain, latency, publish, subscribe};
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
 ///
@@ -31,4 +31,10 @@ pub enum Command {
     Credentials(credentials::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.
     Explain(explain::Args),
+    /// Publish one message as the device of a credential file.
+    Pub(publish::Args),
+    /// Print what the peer of a credential file's device publishes.
+    Sub(subscribe::Args),
+    /// Measure how long messages take from one end of a connection to the other.
+    Latency(latency::Args),
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
-    commands::{CommandError, check, credentials, explain, run},
+    commands::{CommandError, check, credentials, explain, latency, publish, run, subscribe},
     configuration,
     settings::Environment,
 };
@@ -28,11 +28,19 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
     let dir = configuration::directory(cli.config);
     let environment = environment();
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => run::run(&dir, &environment),
+        Command::Run => block_on(run::run(&dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
+        Command::Pub(args) => block_on(publish::run(args)),
+        Command::Sub(args) => block_on(subscribe::run(args)),
+        Command::Latency(args) => block_on(latency::run(args)),
     }
+}
+
+fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| CommandError::failed(format!("cannot start: {error}")))?.block_on(command)
 }
 
 /// What is not Unicode is no setting of ours, or shows up as a wrong value of one.

@@ -177,3 +177,82 @@ fn private_temporary(dir: &Path, contents: &[u8]) -> io::Result<tempfile::NamedT
 
 /// How the names of unfinished files begin.
 pub(crate) const TEMPORARY_PREFIX: &str = ".ior-bridge-";
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("a/data");
+        let first = Secrets::load_or_create(&data_dir).unwrap();
+        let second = Secrets::load_or_create(&data_dir).unwrap();
+        assert_eq!(first.key, second.key);
+        assert_ne!(*first.key, [0; KEY_LEN]);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&data_dir), mode(&data_dir.join(KEY_FILE))), (0o700, 0o600));
+        assert_eq!(fs::read_dir(&data_dir).unwrap().count(), 1, "no temporary file is left");
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(Secrets::load_or_create(other.path()).unwrap().key, first.key);
+    }
+
+    #[test]
+    fn processes_that_start_at_once_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| Secrets::load_or_create(dir.path()).unwrap().key)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(keys.iter().all(|key| *key == keys[0]));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_trusted_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(KEY_FILE);
+        Secrets::load_or_create(dir.path()).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let error = || Secrets::load_or_create(dir.path()).unwrap_err().to_string();
+        for mode in [0o640, 0o604, 0o620] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(error().contains("run chmod 600"), "{}", error());
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for bad in [
+            "",
+            "short",
+            &good.replace(|c: char| c.is_ascii_alphanumeric(), "!"),
+            &good[1..],
+            &good.repeat(2),
+        ] {
+            fs::write(&path, bad).unwrap();
+            assert!(error().contains("is damaged"), "{bad:?}: {}", error());
+        }
+        fs::write(&path, good.trim()).unwrap();
+        assert!(Secrets::load_or_create(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn what_is_derived_never_changes() {
+        // A change here gives every device in the field another password.
+        let secrets = Secrets::from_key([7; KEY_LEN]);
+        assert_eq!(*secrets.password("default", "4569", 1), "0K84HFyFe9MdgLKGisnGjdDSSJWFJhC59PVcTj2Pd1I");
+        assert_eq!(secrets.connection_key("default", "connection-1"), "SUNWT3zWdkeqKgrt");
+        assert_eq!(format!("{secrets:?}"), "Secrets");
+    }
+
+    #[test]
+    fn nothing_derived_is_alike() {
+        let secrets = Secrets::from_key([7; KEY_LEN]);
+        let passwords = [("a", "b", 1), ("a", "b", 2), ("ab", "", 1), ("b", "a", 1), ("a", "b1", 1)]
+            .map(|(user, code, version)| secrets.password(user, code, version).to_string());
+        let distinct: std::collections::HashSet<_> = passwords.iter().collect();
+        assert_eq!(distinct.len(), passwords.len());
+        assert!(passwords.iter().all(|password| password.len() == PASSWORD_LEN));
+        assert_eq!(secrets.connection_key("a", "b").len(), 16);
+    }
+}

@@ -132,10 +132,15 @@ impl Broker {
         let info = |session: &crate::session::Session| SessionInfo {
             name: Arc::clone(&session.name),
             client_id: session.client_id.to_string(),
-            online: session.offline_since().is_none() && !session.has_ended(),
+            online: session.is_online(),
             pending: session.outbound.lock().pending(),
         };
         self.shared.sessions.all().iter().map(|session| info(session)).collect()
+    }
+
+    /// Whether any client of this authenticated name is connected.
+    pub fn is_online(&self, name: &str) -> bool {
+        self.shared.sessions.of(name).iter().any(|session| session.is_online())
     }
 
     /// What was counted since the start.

@@ -46,8 +46,9 @@ pub fn access_table(registry: &Registry) -> String {
         text.push('\n');
         text.push_str(&table(["DEVICE", "MAY PUBLISH", "MAY SUBSCRIBE"], &access_rows(registry)));
         text.push_str(
-            "\nMay publish: this topic and everything below it. May subscribe: also narrower filters,\n\
-             and the peer's presence, <user>/<connection>/presence/<peer>.\n",
+            "\nMay publish: to this topic and everything below it.\n\
+             May subscribe: to this filter, to narrower ones, and to the peer's presence,\n\
+             <user>/<connection>/presence/<peer>.\n",
         );
     }
     for device in registry.devices().iter().filter(|device| device.disabled) {

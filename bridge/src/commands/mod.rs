@@ -1,10 +1,13 @@
 //! What the command line does: one file per command.
 
 pub mod check;
+mod client;
 pub mod credentials;
 pub mod explain;
+pub mod latency;
+pub mod publish;
 pub mod run;
-
+pub mod subscribe;
 mod table;
 
 use std::{

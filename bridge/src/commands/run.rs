@@ -1,24 +1,31 @@
 //! `run`: the bridge itself.
 
-use std::{path::Path, time::SystemTime};
+use std::{path::Path, sync::Arc, time::SystemTime};
+
+use ior_broker::Broker;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::CommandError;
 use crate::{
     configuration::{Configuration, write_default},
     credentials::{self, CREDENTIALS_DIR, Issuer},
+    diary::Diary,
     logging,
     policy::Policy,
+    presence::Presence,
     rotation::Rotation,
     secrets::Secrets,
     settings::Environment,
 };
 
-/// Loads the configuration (a new instance gets the shipped one), writes the credential files and logs the
-/// connections.
+/// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
-/// The configuration is invalid (status 2), the secret key or a file fails (status 1).
-pub fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+/// The configuration is invalid (status 2); the secret key, a file or the listener fails (status 1).
+pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
     let Configuration { settings, registry, .. } = &configuration;
@@ -26,15 +33,47 @@ pub fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     if new {
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
+    let mut stop = Stop::new().map_err(CommandError::failed)?;
+    raise_open_files(settings.limits.connections);
+
+    let listen = settings.mqtt.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| CommandError::failed(format!("mqtt.listen: cannot listen on {listen}: {error}")))?;
+    let address = listener.local_addr().map_err(CommandError::failed)?;
+
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
-    let issuer = Issuer::new(registry, &secrets, &settings.host, Some(settings.mqtt.listen.port()));
+    write_credentials(&configuration, &secrets, address.port())?;
+
+    let policy = Policy::new(registry, secrets, &rotation, settings.limits.rotation_window);
+    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker())
+        .map(Arc::new)
+        .map_err(|error| CommandError::failed(format!("cannot start the broker: {error}")))?;
+    tokio::spawn(Diary::new(registry).run(broker.events()));
+    let presence = Presence::start(Arc::clone(&broker), registry).await;
+    tokio::spawn(presence.run(broker.events()));
+
+    broker.serve(listener);
+    tracing::info!("ready: mqtt {address}");
+    let signal = stop.wait().await;
+    tracing::info!("{signal}: stopping");
+    broker.stop().await;
+    Ok(())
+}
+
+fn write_credentials(
+    configuration: &Configuration,
+    secrets: &Secrets,
+    port: u16,
+) -> Result<(), CommandError> {
+    let Configuration { settings, registry, .. } = configuration;
+    let issuer = Issuer::new(registry, secrets, &settings.host, Some(port));
     let written = credentials::write_all(&settings.data_dir, &issuer).map_err(CommandError::failed)?;
     for path in &written.removed {
         tracing::info!("removed {}: its connection is gone", path.display());
     }
-    let _policy = Policy::new(registry, secrets, &rotation, settings.limits.rotation_window);
     for line in super::check::connection_table(registry).lines() {
         tracing::info!("{line}");
     }
@@ -45,4 +84,37 @@ pub fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
         written.unchanged
     );
     Ok(())
+}
+
+/// Every connection needs a file descriptor, and most systems allow 1,024 until they are asked.
+fn raise_open_files(connections: usize) {
+    const OTHERS: u64 = 64;
+    let wanted = connections as u64 + OTHERS;
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(allowed) if allowed >= wanted => {}
+        Ok(allowed) => tracing::warn!(
+            "the system allows {allowed} open files, which is too few for limits.connections = {connections}: raise \
+             LimitNOFILE in the unit, or lower the limit"
+        ),
+        Err(error) => tracing::warn!("cannot raise the limit of open files: {error}"),
+    }
+}
+
+/// The signals that end the bridge.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
+        }
+    }
 }

@@ -4,6 +4,9 @@ mod file;
 mod snippet;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 pub use file::{CredentialFile, Login, Peer, Topics};

@@ -68,10 +68,15 @@ pub(crate) fn parse(source: &Arc<Source>) -> Result<Node, Problem> {
 fn node(source: &Arc<Source>, raw: &RawValue, depth: usize) -> Result<Node, Problem> {
     let text = raw.get();
     let span = span_of(source, text);
-    let fail = |error: serde_json::Error| Problem::at(source, span.clone(), bare_message(&error.to_string()));
+    let fail = |error: serde_json::Error| {
+        let message = error.to_string();
+        Problem::at(source, span.clone(), bare_message(&message))
+            .hint("correct or remove the escape (\\u…) in this text")
+    };
     let value = match text.as_bytes().first() {
         Some(b'{' | b'[') if depth == MAX_DEPTH => {
-            return Err(Problem::at(source, span.start..span.start + 1, "this is nested too deeply"));
+            return Err(Problem::at(source, span.start..span.start + 1, "this is nested too deeply")
+                .hint("nothing here needs so many brackets"));
         }
         Some(b'{') => {
             let members: RawMembers<'_> = serde_json::from_str(text).map_err(fail)?;
@@ -118,7 +123,11 @@ fn syntax_problem(source: &Arc<Source>, error: &serde_json::Error) -> Problem {
     let found = text.get(start..).and_then(|rest| rest.chars().next());
     let end = start + found.filter(|found| !found.is_control()).map_or(0, char::len_utf8);
     let full = error.to_string();
-    let message = bare_message(&full);
+    let before = text.get(..start).unwrap_or_default().trim_end();
+    let message = match bare_message(&full) {
+        "expected value" if matches!(found, Some(']' | '}')) && before.ends_with(',') => "trailing comma",
+        message => message,
+    };
     let hint = match message {
         _ if error.is_eof() => "the file ends too early: close every quote, bracket and brace",
         "trailing comma" => "remove the comma before this",

@@ -80,7 +80,7 @@ fn syntax_errors() {
         ("{ \"devices\": [] } §}", "trailing characters", "is there a bracket too many?"),
         ("§// devices\n{}", "expected value", "JSON has no comments: remove it"),
         ("{ \"devices\": [ §'a' ] }", "expected value", "write a text in double quotes"),
-        ("{ \"ü\": §\"\\ud800\" }", "unexpected end of hex escape", "write a text in double quotes"),
+        ("{ \"ü\": §\"\\ud800\" }", "unexpected end of hex escape", "remove the escape"),
     ] {
         assert_problem(devices_problem(text), text, message, hint);
     }

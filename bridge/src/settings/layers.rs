@@ -174,15 +174,15 @@ impl Layers {
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
 
-    /// A key's value; `Some(None)` for null. A key that nobody has is `None`, as if it were wrong.
-    fn written(&self, key: &str) -> Option<Option<Written>> {
-        let value: config::Value = self.config.get(key).ok()?;
-        let bare = !matches!(value.kind, ValueKind::String(_));
+    /// A key's value; `Some(None)` for null. One that cannot be read is noted.
+    fn written(&mut self, key: &str) -> Option<Option<Written>> {
         let from_variable = self.variables.contains_key(key);
-        match value.kind {
-            ValueKind::Nil => Some(None),
-            _ => Some(Some(Written { text: value.into_string().ok()?, bare, from_variable })),
-        }
+        let read = self.config.get(key).and_then(|value: config::Value| match value.kind {
+            ValueKind::Nil => Ok(None),
+            ValueKind::String(text) => Ok(Some(Written { text, bare: false, from_variable })),
+            _ => Ok(Some(Written { text: value.into_string()?, bare: true, from_variable })),
+        });
+        read.map_err(|error| self.note(key, &error.to_string(), "write a text or a number")).ok()
     }
 
     /// Notes a problem where the key's value was written.
@@ -207,7 +207,9 @@ impl Layers {
         for key in keys {
             let Some(node) = object.get(key) else { continue };
             let path = if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") };
-            if known.get(&path) == Some(&true) {
+            if key == "$schema" {
+                Reader::new(&source, &mut self.of_file).text(node, "\"./schema/server.schema.json\"");
+            } else if known.get(&path) == Some(&true) {
                 kept.insert(key.to_owned(), self.section(node, &path, known));
             } else if matches!(node.value, Value::List(_) | Value::Object(_)) {
                 Reader::new(&source, &mut self.of_file).wrong_kind(

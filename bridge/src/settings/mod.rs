@@ -4,6 +4,7 @@
 //! Durations are texts with a unit (`"10s"`, `"15m"`, `"24h"`, `"30d"`), sizes are bytes, as a number or as a text with
 //! a unit (`"8KiB"`, `"1MiB"`, `"1GiB"`).
 
+mod for_broker;
 mod layers;
 mod units;
 

@@ -140,6 +140,11 @@ impl Session {
         matches!(self.lifetime.lock().presence, SessionPresence::Ended)
     }
 
+    /// Whether a connection is attached, or about to be.
+    pub fn is_online(&self) -> bool {
+        matches!(self.lifetime.lock().presence, SessionPresence::Online)
+    }
+
     /// Since when the session is without a connection; `None` while it has one or after its end.
     pub fn offline_since(&self) -> Option<Instant> {
         match self.lifetime.lock().presence {

@@ -83,6 +83,11 @@ impl Registry {
         }
     }
 
+    /// The sessions of one name as they are now.
+    pub fn of(&self, name: &str) -> Vec<Arc<Session>> {
+        self.by_name.lock().get(name).cloned().unwrap_or_default()
+    }
+
     /// All sessions as they are now.
     pub fn all(&self) -> Vec<Arc<Session>> {
         self.by_name.lock().values().flatten().map(Arc::clone).collect()

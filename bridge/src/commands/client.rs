@@ -1,0 +1,403 @@
+//! What `pub`, `sub` and `latency` share: the credential file, the connection, and rumqttc's errors as sentences.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rumqttc::NetworkOptions;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnectReturnCode, DisconnectReasonCode, PubAckReason, PubRecReason, SubscribeReasonCode,
+};
+use rumqttc::v5::mqttbytes::{Error as PacketError, QoS};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+
+use super::CommandError;
+use crate::credentials::CredentialFile;
+
+/// How long a connection may take, from the look-up of the host name to CONNACK.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the broker is asked whether it is still there; a dead one is noticed after twice this time.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// The largest packet of MQTT, in bytes: the broker's own limit decides, not ours.
+const MAX_PACKET_SIZE: u32 = 268_435_460;
+/// The longest Topic Name or Topic Filter, in bytes [MQTT-4.7.3-3].
+const MAX_TOPIC: usize = 65_535;
+/// Longest wait for the DISCONNECT to leave.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where to connect to, if not where the credential file says.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Target {
+    /// Connect to this host name or address instead of the credential file's
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Connect to this port instead of the credential file's
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+}
+
+/// One end of a connection: a credential file that has been read.
+pub(super) struct Endpoint {
+    pub(super) credentials: CredentialFile,
+    path: PathBuf,
+}
+
+impl Endpoint {
+    /// Reads a credential file.
+    ///
+    /// # Errors
+    /// A file that is missing, unreadable, not JSON, or JSON but not a credential file.
+    pub(super) fn read(path: &Path) -> Result<Self, CommandError> {
+        let shown = path.display();
+        let text = std::fs::read(path).map_err(|error| CommandError::usage(unreadable(path, &error)))?;
+        let value: serde_json::Value = serde_json::from_slice(&text)
+            .map_err(|error| CommandError::usage(format!("{shown} is not JSON: {error}")))?;
+        let credentials = serde_path_to_error::deserialize(value).map_err(|error| {
+            let place = error.path().to_string();
+            let place = if place == "." { String::new() } else { format!("{place}: ") };
+            CommandError::usage(format!(
+                "{shown} is JSON but not a credential file: {place}{}. {WHERE_THE_FILES_ARE}",
+                error.inner()
+            ))
+        })?;
+        Ok(Self { credentials, path: path.to_owned() })
+    }
+
+    /// The options of an MQTT 5 connection for `command`, whose name becomes part of the Client Identifier, so that
+    /// the device's own session is never taken over.
+    ///
+    /// # Errors
+    /// The file names no port for plain MQTT and `target` neither.
+    pub(super) fn options(&self, command: &str, target: &Target) -> Result<MqttOptions, CommandError> {
+        let login = &self.credentials.mqtt;
+        let port = target.port.or(login.port).ok_or_else(|| {
+            CommandError::usage(format!(
+                "{} names no port for plain MQTT: `mqtt.listen` is turned off in the bridge's server.json, \
+                 and this command speaks plain MQTT only",
+                self.path.display()
+            ))
+        })?;
+        let host = target.host.as_ref().unwrap_or(&login.host);
+        let client_id = format!("{}-{command}-{:08x}", login.client_id, random_u32());
+
+        let mut options = MqttOptions::new(client_id, host, port);
+        options.set_credentials(&login.username, &login.password);
+        options.set_clean_start(true);
+        options.set_keep_alive(KEEP_ALIVE);
+        options.set_connection_timeout(CONNECT_TIMEOUT.as_secs());
+        // rumqttc's default of 10 KiB ends the connection at the first larger message.
+        options.set_max_packet_size(Some(MAX_PACKET_SIZE));
+        // rumqttc reserves a slot per packet it may have in flight, 65,536 by default: 10 MB that nobody needs here.
+        options.set_outgoing_inflight_upper_limit(1024);
+        // Off by default in rumqttc: Nagle's algorithm would hold small packets back for up to 40 ms.
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
+        Ok(options)
+    }
+
+    /// The Topic Name that this end may publish to, or `subtopic` below it; `.` and nothing mean the topic itself.
+    ///
+    /// # Errors
+    /// Wildcards, U+0000, or a topic longer than MQTT allows.
+    pub(super) fn publish_topic(&self, subtopic: &str) -> Result<String, CommandError> {
+        if subtopic.contains(['+', '#']) {
+            return Err(CommandError::usage(format!(
+                "a message goes to one topic: `{subtopic}` has a wildcard (+ or #), which only `sub` takes"
+            )));
+        }
+        below(&self.credentials.topics.publish, subtopic)
+    }
+
+    /// The Topic Filter for what the peer publishes: everything, or the topic itself (`.`), or `subtopic` and what is
+    /// below it, or `subtopic` as it is if it has wildcards.
+    ///
+    /// # Errors
+    /// A misplaced wildcard, U+0000, or a filter longer than MQTT allows.
+    pub(super) fn subscribe_filter(&self, subtopic: Option<&str>) -> Result<String, CommandError> {
+        let Some(subtopic) = subtopic else { return Ok(self.credentials.topics.subscribe.clone()) };
+        let filter = if subtopic.is_empty() || subtopic == "." || subtopic.contains(['+', '#']) {
+            below(self.peer_topic(), subtopic)?
+        } else {
+            below(self.peer_topic(), &format!("{subtopic}/#"))?
+        };
+        if !rumqttc::v5::mqttbytes::valid_filter(&filter) {
+            return Err(CommandError::usage(format!(
+                "`{subtopic}` is not a topic filter: + and # stand alone between slashes, and # only at the end"
+            )));
+        }
+        Ok(filter)
+    }
+
+    /// The topic that the peer publishes to.
+    pub(super) fn peer_topic(&self) -> &str {
+        let filter = &self.credentials.topics.subscribe;
+        filter.strip_suffix("/#").unwrap_or(filter)
+    }
+}
+
+/// A connection that failed, told in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) message: String,
+    /// Whether trying again later may help.
+    pub(super) temporary: bool,
+}
+
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> Self {
+        CommandError::failed(failure.message)
+    }
+}
+
+/// Says what a connection error means and what to do. Looks the host name up again where only that tells.
+pub(super) async fn explain(error: ConnectionError, options: &MqttOptions) -> Failure {
+    let (host, port) = options.broker_address();
+    let at = format!("{host}:{port}");
+    match error {
+        ConnectionError::Io(error) => explain_io(&error, &host, port).await,
+        ConnectionError::Timeout(_) => Failure::temporary(format!(
+            "no answer from {at} within {} s: is this the right host, and does no firewall stand between?",
+            CONNECT_TIMEOUT.as_secs()
+        )),
+        ConnectionError::ConnectionRefused(code) => explain_refusal(code, &at, options),
+        ConnectionError::MqttState(error) => explain_state(error, &at),
+        ConnectionError::NotConnAck(_) => {
+            Failure::permanent(format!("what answers at {at} is not an MQTT broker: it sent no CONNACK"))
+        }
+        other => Failure::temporary(format!("the connection to {at} failed: {other}")),
+    }
+}
+
+/// Why a PUBLISH to `topic` was refused.
+pub(super) fn publish_refused(reason: PubAckReason, topic: &str, endpoint: &Endpoint) -> CommandError {
+    let credentials = &endpoint.credentials;
+    CommandError::failed(match reason {
+        PubAckReason::NotAuthorized => format!(
+            "the broker refused the message: `{}` is not authorized to publish to `{topic}`. Its credential file \
+             allows `{}` and what is below it; was the connection removed or changed since the file was written?",
+            credentials.mqtt.username, credentials.topics.publish
+        ),
+        PubAckReason::QuotaExceeded => format!(
+            "the broker refused the message: the queue of {} is full. Nothing was lost; send it again once {} has \
+             connected and fetched what waits for it",
+            credentials.peer.name, credentials.peer.name
+        ),
+        other => format!("the broker refused the message to `{topic}`: {}", spaced(other)),
+    })
+}
+
+/// A PUBREC's reason as a PUBACK's: MQTT gives both the same reason codes.
+pub(super) fn as_puback(reason: PubRecReason) -> PubAckReason {
+    match reason {
+        PubRecReason::Success => PubAckReason::Success,
+        PubRecReason::NoMatchingSubscribers => PubAckReason::NoMatchingSubscribers,
+        PubRecReason::UnspecifiedError => PubAckReason::UnspecifiedError,
+        PubRecReason::ImplementationSpecificError => PubAckReason::ImplementationSpecificError,
+        PubRecReason::NotAuthorized => PubAckReason::NotAuthorized,
+        PubRecReason::TopicNameInvalid => PubAckReason::TopicNameInvalid,
+        PubRecReason::PacketIdentifierInUse => PubAckReason::PacketIdentifierInUse,
+        PubRecReason::QuotaExceeded => PubAckReason::QuotaExceeded,
+        PubRecReason::PayloadFormatInvalid => PubAckReason::PayloadFormatInvalid,
+    }
+}
+
+/// Whether the subscription to `filter` was granted.
+///
+/// # Errors
+/// The broker's refusal.
+pub(super) fn granted(
+    code: SubscribeReasonCode,
+    filter: &str,
+    endpoint: &Endpoint,
+) -> Result<(), CommandError> {
+    match code {
+        SubscribeReasonCode::Success(_) => Ok(()),
+        SubscribeReasonCode::NotAuthorized => Err(CommandError::failed(format!(
+            "the broker refused the subscription: `{}` is not authorized to subscribe to `{filter}`. Its credential \
+             file allows `{}`; was the connection removed or changed since the file was written?",
+            endpoint.credentials.mqtt.username, endpoint.credentials.topics.subscribe
+        ))),
+        other => Err(CommandError::failed(format!(
+            "the broker refused the subscription to `{filter}`: {}",
+            spaced(other)
+        ))),
+    }
+}
+
+/// Says goodbye to the broker: returns when the DISCONNECT has left, or could not.
+pub(super) async fn disconnect(client: &AsyncClient, eventloop: &mut EventLoop) {
+    if client.try_disconnect().is_err() {
+        return;
+    }
+    let left = async {
+        while let Ok(event) = eventloop.poll().await {
+            if matches!(event, Event::Outgoing(rumqttc::Outgoing::Disconnect)) {
+                break;
+            }
+        }
+    };
+    // A broker that no longer reads must not hold the command back.
+    let _ = tokio::time::timeout(DISCONNECT_TIMEOUT, left).await;
+}
+
+/// QoS from its number, which clap has checked to be 0, 1 or 2.
+pub(super) fn qos(number: u8) -> QoS {
+    match number {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+/// A number that differs between two runs of a command: not a secret.
+pub(super) fn random_u32() -> u32 {
+    // The standard library seeds every `RandomState` from the operating system's randomness.
+    let [a, b, c, d, ..] = RandomState::new().build_hasher().finish().to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+const WHERE_THE_FILES_ARE: &str = "The bridge writes them to <data_dir>/credentials/<user>/<connection>/from.json \
+                                   and to.json at its start; `ior-bridge credentials` writes them too";
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("there is no credential file {shown}. {WHERE_THE_FILES_ARE}")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "the credential file {shown} may not be read by this user: it holds a password, so only its owner may; \
+             try again as its owner, or with sudo"
+        ),
+        io::ErrorKind::IsADirectory => {
+            format!("{shown} is a folder: name the from.json or to.json in it")
+        }
+        _ => format!("cannot read the credential file {shown}: {error}"),
+    }
+}
+
+fn below(topic: &str, subtopic: &str) -> Result<String, CommandError> {
+    let joined = match subtopic {
+        "" | "." => topic.to_owned(),
+        _ => format!("{topic}/{subtopic}"),
+    };
+    if joined.contains('\0') {
+        return Err(CommandError::usage("a topic may not contain the character U+0000"));
+    }
+    if joined.len() > MAX_TOPIC {
+        return Err(CommandError::usage(format!(
+            "the topic would be {} bytes long: MQTT allows {MAX_TOPIC}, the first {} are the connection's",
+            joined.len(),
+            topic.len() + 1
+        )));
+    }
+    Ok(joined)
+}
+
+async fn explain_io(error: &io::Error, host: &str, port: u16) -> Failure {
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        return Failure::temporary(format!(
+            "nothing listens at {host}:{port} (connection refused): is the bridge running there, and does \
+             `mqtt.listen` in its server.json name an address that can be reached from here?"
+        ));
+    }
+    if tokio::net::lookup_host((host, port)).await.is_err() {
+        return Failure::temporary(format!(
+            "the host name `{host}` is unknown here: name the bridge's address with --host, or set `host` in its \
+             server.json to a name that this machine knows and write the credential files again"
+        ));
+    }
+    Failure::temporary(format!("cannot connect to {host}:{port}: {error}"))
+}
+
+fn explain_refusal(code: ConnectReturnCode, at: &str, options: &MqttOptions) -> Failure {
+    let username = options.credentials().map(|login| login.username).unwrap_or_default();
+    let again = "was its password rotated, or was it disabled or removed? `ior-bridge credentials` on the bridge's \
+                 machine writes fresh files";
+    match code {
+        ConnectReturnCode::BadUserNamePassword => {
+            Failure::permanent(format!("{at} refused the user name or password of `{username}`: {again}"))
+        }
+        ConnectReturnCode::NotAuthorized | ConnectReturnCode::Banned => {
+            Failure::permanent(format!("{at} answers that `{username}` is not authorized: {again}"))
+        }
+        ConnectReturnCode::ServerUnavailable
+        | ConnectReturnCode::ServiceUnavailable
+        | ConnectReturnCode::ServerBusy
+        | ConnectReturnCode::ConnectionRateExceeded
+        | ConnectReturnCode::QuotaExceeded => Failure::temporary(format!(
+            "{at} takes no more connections now ({}): try again later",
+            spaced(code)
+        )),
+        other => Failure::permanent(format!("{at} refused the connection: {}", spaced(other))),
+    }
+}
+
+fn explain_state(error: StateError, at: &str) -> Failure {
+    match error {
+        StateError::ServerDisconnect { reason_code, reason_string } => {
+            explain_disconnect(reason_code, reason_string, at)
+        }
+        StateError::OutgoingPacketTooLarge { pkt_size, max }
+        | StateError::Deserialization(PacketError::OutgoingPacketTooLarge { pkt_size, max }) => {
+            Failure::permanent(format!(
+                "the message is too large: its packet has {pkt_size} bytes, {at} takes {max} at most"
+            ))
+        }
+        StateError::ConnectionAborted => {
+            Failure::temporary(format!("{at} closed the connection without saying why"))
+        }
+        StateError::AwaitPingResp => Failure::temporary(format!(
+            "{at} has not answered for {} s: the network or the bridge is gone",
+            KEEP_ALIVE.as_secs()
+        )),
+        StateError::Io(error) | StateError::Deserialization(PacketError::Io(error)) => {
+            Failure::temporary(format!("the connection to {at} broke: {error}"))
+        }
+        other => Failure::temporary(format!("the connection to {at} failed: {other}")),
+    }
+}
+
+fn explain_disconnect(code: DisconnectReasonCode, reason: Option<String>, at: &str) -> Failure {
+    let reason = reason.map(|reason| format!(" ({})", reason.escape_debug())).unwrap_or_default();
+    match code {
+        DisconnectReasonCode::ServerShuttingDown => {
+            Failure::temporary(format!("the bridge at {at} is shutting down{reason}"))
+        }
+        DisconnectReasonCode::SessionTakenOver => Failure::permanent(format!(
+            "another client connected to {at} with the same Client Identifier and took this session over{reason}"
+        )),
+        DisconnectReasonCode::NotAuthorized => Failure::permanent(format!(
+            "{at} ended the connection: not authorized{reason}; was the device or the connection changed or removed?"
+        )),
+        DisconnectReasonCode::PacketTooLarge => {
+            Failure::permanent(format!("{at} ended the connection: the message is too large for it{reason}"))
+        }
+        other => Failure::temporary(format!("{at} ended the connection: {}{reason}", spaced(other))),
+    }
+}
+
+/// A reason code's name as words: `QuotaExceeded` becomes `quota exceeded`.
+fn spaced(reason: impl std::fmt::Debug) -> String {
+    let mut words = String::new();
+    for character in format!("{reason:?}").chars() {
+        if character.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(character.to_lowercase());
+    }
+    words
+}
+
+impl Failure {
+    fn temporary(message: String) -> Self {
+        Self { message, temporary: true }
+    }
+
+    fn permanent(message: String) -> Self {
+        Self { message, temporary: false }
+    }
+}

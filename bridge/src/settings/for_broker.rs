@@ -1,0 +1,41 @@
+//! The limits in the broker's terms.
+
+use std::num::NonZeroU16;
+
+use ior_broker::limits::{Limits as BrokerLimits, QueueLimits, WhenFull as BrokerWhenFull};
+
+use super::{Limits, WhenFull};
+
+impl Limits {
+    /// What the broker is started with. Values were checked to be in range when they were read.
+    pub fn for_broker(&self) -> BrokerLimits {
+        BrokerLimits {
+            connections: self.connections,
+            connect_timeout: self.connect_timeout,
+            max_connect_size: size(self.max_connect_size),
+            max_packet_size: size(self.max_packet_size),
+            keep_alive_max: self.keep_alive_max,
+            receive_maximum: at_least_one(self.receive_maximum),
+            max_inflight: at_least_one(self.max_inflight),
+            topic_alias_maximum: self.topic_alias_maximum,
+            sessions_per_name: self.sessions_per_device,
+            session_expiry_max: self.session_expiry_max,
+            subscriptions_per_session: self.subscriptions_per_session,
+            live_queue: QueueLimits { messages: self.live_queue_messages, bytes: self.live_queue_bytes },
+            queue: QueueLimits { messages: self.queue_messages, bytes: self.queue_bytes },
+            when_full: match self.when_full {
+                WhenFull::Reject => BrokerWhenFull::Reject,
+                WhenFull::DropOldest => BrokerWhenFull::DropOldest,
+            },
+            retained: QueueLimits { messages: self.retained_messages, bytes: self.retained_bytes },
+        }
+    }
+}
+
+fn size(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn at_least_one(count: u16) -> NonZeroU16 {
+    NonZeroU16::new(count).unwrap_or(NonZeroU16::MIN)
+}

@@ -1,0 +1,264 @@
+//! The order of measurements: round by round, every relay in turn, so that a drift of the machine hits all alike.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::args::{Args, Measure};
+use crate::fleet::Traffic;
+use crate::process::Process;
+use crate::relay::{Kind, Relay, Running};
+use crate::results::Values;
+use crate::{Result, idle, latency, throughput};
+
+/// Open files that the bench and its relays need beside one per connection.
+const SPARE_FILES: u64 = 100;
+/// Above this share of the machine, other processes make the figures doubtful.
+const DISTURBED: f64 = 0.05;
+/// Above this share of its cores, the generator may be what limits the rate.
+const SATURATED: f64 = 0.95;
+
+/// Runs everything and collects what it finds.
+pub(crate) struct Runner<'a> {
+    args: &'a Args,
+    subjects: Vec<Subject>,
+    /// The largest share of the machine that others used during a measurement.
+    others: f64,
+}
+
+/// A relay and what is known of it so far.
+struct Subject {
+    relay: Relay,
+    values: Values,
+}
+
+impl<'a> Runner<'a> {
+    /// Looks for the relays and raises this process's limit of open files, which the relays inherit.
+    pub(crate) fn new(args: &'a Args) -> Result<Self> {
+        let devices = u64::from(args.idle.max(2 * args.pairs).max(args.start));
+        let mut limit = getrlimit(Resource::Nofile);
+        if limit.maximum.is_some_and(|maximum| maximum < devices + SPARE_FILES) {
+            return Err(
+                format!("{devices} devices need more open files: raise the limit (ulimit -Hn)").into()
+            );
+        }
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit)?;
+        let relays = args.relays()?.into_iter();
+        let subjects = relays.map(|relay| Subject { relay, values: Values::default() }).collect();
+        Ok(Self { args, subjects, others: 0.0 })
+    }
+
+    /// Takes all measurements of all rounds.
+    pub(crate) fn run(&mut self) -> Result<()> {
+        for round in 1..=self.args.rounds() {
+            eprintln!("round {round} of {}", self.args.rounds());
+            let order: Vec<usize> = if round % 2 == 1 {
+                (0..self.subjects.len()).collect()
+            } else {
+                (0..self.subjects.len()).rev().collect()
+            };
+            self.traffic(&order)?;
+            for &index in &order {
+                let Subject { relay, values } = &mut self.subjects[index];
+                if self.args.wants(Measure::Memory) {
+                    eprintln!("  {}: memory", relay.name);
+                    named(&relay.name, idle_memory(values, relay, self.args))?;
+                }
+                if self.args.wants(Measure::Start) {
+                    eprintln!("  {}: start", relay.name);
+                    named(&relay.name, start(values, relay, self.args))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Name, version and values of every relay, and what the reader must know.
+    pub(crate) fn finish(self) -> (Vec<(String, String, Values)>, Vec<String>) {
+        let mut notes = Vec::new();
+        if self.others > DISTURBED {
+            notes.push(format!(
+                "other processes used up to {:.0} % of the machine while it was measured;\n\
+                 repeat on an idle machine before believing the figures.",
+                self.others * 100.0
+            ));
+        }
+        for Subject { relay, values } in &self.subjects {
+            for qos in [0, 1] {
+                let load = values.value(&format!("throughput.qos{qos}.generator_load"));
+                if load.is_some_and(|load| load > SATURATED * 100.0) {
+                    notes.push(format!(
+                        "the load generator, not {}, limited the rate at QoS {qos}.",
+                        relay.name
+                    ));
+                }
+            }
+        }
+        let relays = self.subjects.into_iter().map(|Subject { relay, values }| {
+            let version = version(&relay.kind);
+            (relay.name, version, values)
+        });
+        (relays.collect(), notes)
+    }
+
+    /// Throughput and latency of all relays side by side, and their memory.
+    fn traffic(&mut self, order: &[usize]) -> Result<()> {
+        if !self.args.wants(Measure::Throughput) && !self.args.wants(Measure::Latency) {
+            return Ok(());
+        }
+        let mut running = Vec::new();
+        for &index in order {
+            let relay = &self.subjects[index].relay;
+            let site = named(&relay.name, relay.prepare(self.args.pairs as usize, self.args.mqtt))?;
+            let started = named(&relay.name, site.start())?;
+            running.push((index, site, started));
+        }
+        for qos in [0, 1] {
+            for (index, _, relay) in &running {
+                if self.args.wants(Measure::Throughput) {
+                    settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
+                    let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
+                    eprintln!("  {name}: throughput, QoS {qos}");
+                    let others = named(name, load(values, relay, qos, self.args))?;
+                    self.others = self.others.max(others);
+                }
+            }
+        }
+        for qos in [0, 1] {
+            for (index, _, relay) in &running {
+                if self.args.wants(Measure::Latency) {
+                    settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
+                    let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
+                    eprintln!("  {name}: latency, QoS {qos}");
+                    named(name, pace(values, relay, qos, self.args))?;
+                }
+            }
+        }
+        for (index, _, relay) in running {
+            named(&self.subjects[index].relay.name, relay.stop())?;
+        }
+        Ok(())
+    }
+}
+
+/// Throughput at `qos`; returns the share of the machine that other processes used.
+fn load(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<f64> {
+    if let Some(process) = &relay.process {
+        process.reset_peak();
+    }
+    let plan = throughput::Plan {
+        traffic: traffic(qos, args),
+        in_flight: args.in_flight.into(),
+        threads: args.threads.into(),
+        warm_up: args.warm_up(),
+        measured: args.measured(),
+    };
+    let found = throughput::run(relay.address, relay.process.as_ref(), &relay.devices, &plan)?;
+    let mut push = |name: &str, value: f64| values.push(format!("throughput.qos{qos}.{name}"), value);
+    push("rate", found.rate);
+    push("lost", found.totals.lost() as f64);
+    push("wrong", (found.totals.duplicates + found.totals.disordered) as f64);
+    push("generator_us", microseconds(found.generator));
+    push("generator_load", found.generator_load * 100.0);
+    if let Some(time) = found.relay {
+        push("cpu_us", microseconds(time));
+    }
+    if let Some(process) = &relay.process {
+        push("peak_mb", megabytes(process.peak()?));
+    }
+    Ok(found.others.unwrap_or(0.0))
+}
+
+/// Latency at `qos`.
+fn pace(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<()> {
+    let plan = latency::Plan {
+        traffic: traffic(qos, args),
+        rate: args.rate.into(),
+        warm_up: args.warm_up(),
+        measured: args.measured(),
+    };
+    let found = latency::run(relay.address, &relay.devices, &plan)?;
+    let mut push = |name: &str, value: f64| values.push(format!("latency.qos{qos}.{name}"), value);
+    push("p50_us", found.p50);
+    push("p99_us", found.p99);
+    push("max_us", found.max);
+    push("generator_us", found.generator);
+    push("lost", found.totals.lost() as f64);
+    Ok(())
+}
+
+/// Memory after the start, and of each further idle device.
+fn idle_memory(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
+    let pairs = args.pairs as usize;
+    let running = relay.prepare(pairs, args.mqtt)?.start()?;
+    if let Some(process) = running.process {
+        values.push("memory.idle_mb", megabytes(idle::settled(|| process.resident())?));
+    }
+    running.stop()?;
+    let running = relay.prepare((args.idle as usize).div_ceil(2), args.mqtt)?.start()?;
+    if let Some(bytes) = idle::memory_per_device(&running, args.mqtt)? {
+        values.push("memory.device_kb", bytes / 1e3);
+    }
+    running.stop()
+}
+
+/// The start with an empty and with an existing data directory.
+fn start(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
+    let site = relay.prepare((args.start as usize).div_ceil(2), args.mqtt)?;
+    for key in ["start.new_ms", "start.existing_ms"] {
+        let running = site.start()?;
+        if let Some(ready) = running.ready {
+            values.push(key, ready.as_secs_f64() * 1e3);
+        }
+        running.stop()?;
+    }
+    Ok(())
+}
+
+/// Waits until no relay works off what the measurement before left, at most two seconds.
+fn settle<'a>(relays: impl Iterator<Item = &'a Process>) -> Result<()> {
+    let relays: Vec<_> = relays.collect();
+    let total = || relays.iter().map(|relay| relay.processor_time()).sum::<Result<Duration>>();
+    let started = Instant::now();
+    let mut before = total()?;
+    while started.elapsed() < Duration::from_secs(2) {
+        thread::sleep(Duration::from_millis(100));
+        let after = total()?;
+        if after == before {
+            break;
+        }
+        before = after;
+    }
+    Ok(())
+}
+
+fn traffic(qos: u8, args: &Args) -> Traffic {
+    Traffic { version: args.mqtt, qos, size: args.size as usize }
+}
+
+/// What a relay's binary says its version is.
+fn version(kind: &Kind) -> String {
+    let (binary, flag) = match kind {
+        Kind::Mosquitto { binary } => (binary, "-h"),
+        Kind::Bridge { binary, .. } => (binary, "--version"),
+        Kind::Command { .. } | Kind::Running { .. } => return String::new(),
+    };
+    let output = Command::new(binary).arg(flag).output().map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&output);
+    text.lines().next().and_then(|line| line.split_whitespace().last()).unwrap_or("").to_owned()
+}
+
+fn named<T>(relay: &str, result: Result<T>) -> Result<T> {
+    result.map_err(|error| format!("{relay}: {error}").into())
+}
+
+fn microseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
