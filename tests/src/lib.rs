@@ -1,18 +1,24 @@
-//! The harness of the end-to-end tests: real processes in temporary worlds, and a raw packet client that shares no code
-//! with the product.
+//! The harness of the end-to-end tests: real processes in temporary worlds, clients that others wrote, and a raw packet
+//! client that shares no code with the product.
 //!
 //! - [`Broker`]: the library's example, where every client may do everything.
+//! - [`Bridge`]: the real binary on directories of its own.
+//! - [`clients`]: mosquitto's clients, paho-mqtt and rumqttc, for both versions.
 //! - [`raw`]: packets of MQTT 3.1.1 and 5, right or deliberately wrong, and what the server answers.
 //!
-//! Environment: `IOR_OPEN_BIN` names the example's binary; `IOR_TEST_BROKER` another broker to run the protocol tests
-//! against (`host:port`, or `mosquitto` to start one for every test).
+//! Environment: `IOR_OPEN_BIN` and `IOR_BRIDGE_BIN` name the binaries (otherwise cargo builds them), `IOR_PYTHON` a
+//! Python with paho-mqtt, `IOR_TEST_BROKER` another broker to run the protocol tests against (`host:port`, or
+//! `mosquitto` to start one for every test).
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bridge;
 mod broker;
+pub mod clients;
 pub mod process;
 pub mod raw;
 
+pub use bridge::{Bridge, Credentials, End, World};
 pub use broker::{Broker, ON_BOTH_VERSIONS};
 
 use std::time::Duration;

@@ -45,15 +45,23 @@ impl Process {
     /// Waits for a line for which `find` gives something, from the first line on.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, deadline: Duration, find: impl Fn(&str) -> Option<T>) -> T {
+        self.wait_until(what, deadline, |lines| lines.iter().find_map(|line| find(line)))
+    }
+
+    /// Waits until `find` gives something for all lines so far.
+    #[track_caller]
+    pub fn wait_until<T>(&self, what: &str, deadline: Duration, find: impl Fn(&[String]) -> Option<T>) -> T {
         let until = Instant::now() + deadline;
         let mut lines = self.output.lines.lock().unwrap();
         loop {
-            if let Some(found) = lines.text.iter().find_map(|line| find(line)) {
+            if let Some(found) = find(&lines.text) {
                 return found;
             }
             let left = until.saturating_duration_since(Instant::now());
             if lines.closed == 2 || left.is_zero() {
-                panic!("no {what} from {}, which said:\n{}", self.command, lines.text.join("\n"));
+                // Not while the lines are locked: whoever cleans up reads them.
+                drop(lines);
+                panic!("no {what} from {}", self.command);
             }
             lines = self.output.changed.wait_timeout(lines, left).unwrap().0;
         }
@@ -84,7 +92,10 @@ impl Process {
         let mut lines = self.output.lines.lock().unwrap();
         while lines.closed < 2 {
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{} still runs and said:\n{}", self.command, lines.text.join("\n"));
+            if left.is_zero() {
+                drop(lines);
+                panic!("{} still runs", self.command);
+            }
             lines = self.output.changed.wait_timeout(lines, left).unwrap().0;
         }
         drop(lines);

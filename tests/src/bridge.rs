@@ -1,0 +1,229 @@
+//! The real binary on directories of its own.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Output},
+    sync::OnceLock,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{
+    DEADLINE,
+    clients::Login,
+    process::Process,
+    raw::{Client, Connect, Version},
+};
+
+/// A `config/` and a `data/` directory, and how the binary is told of them. Removed when dropped.
+pub struct World {
+    directory: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// A running bridge in a world of its own.
+pub struct Bridge {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    world: World,
+    process: Process,
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// `from.json`.
+    From,
+    /// `to.json`.
+    To,
+}
+
+/// A credential file, with the address that the bridge really listens on.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The file.
+    pub file: PathBuf,
+    /// How to log in.
+    pub login: Login,
+    /// Topic to publish to.
+    pub publish: String,
+    /// Filter to subscribe to.
+    pub subscribe: String,
+    /// The peer's presence topic.
+    pub presence: String,
+    /// All of it.
+    pub json: Value,
+}
+
+impl World {
+    /// Without any configuration: the bridge writes the shipped one.
+    pub fn empty() -> Self {
+        let listen = ("IOR_BRIDGE__MQTT__LISTEN".to_string(), "127.0.0.1:0".to_string());
+        Self { directory: TempDir::new().unwrap(), environment: vec![listen] }
+    }
+
+    /// With these two files' arrays.
+    pub fn with(devices: Value, connections: Value) -> Self {
+        let world = Self::empty();
+        world.write("devices.json", &serde_json::json!({ "devices": devices }).to_string());
+        world.write("connections.json", &serde_json::json!({ "connections": connections }).to_string());
+        world
+    }
+
+    /// One more environment variable for the binary.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Writes a file of the configuration.
+    pub fn write(&self, file: &str, text: &str) {
+        std::fs::create_dir_all(self.config()).unwrap();
+        std::fs::write(self.config().join(file), text).unwrap();
+    }
+
+    /// The configuration directory.
+    pub fn config(&self) -> PathBuf {
+        self.directory.path().join("config")
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The binary with `--config`, the environment and these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.current_dir(self.directory.path()).arg("--config").arg(self.config()).args(arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs the binary with these arguments to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Starts the bridge in this world and waits until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Bridge {
+        let process = Process::start(&mut self.command(&["run"]));
+        let addr = ready(&process);
+        Bridge { addr, world: self, process }
+    }
+}
+
+impl Bridge {
+    /// A new instance with the shipped configuration.
+    #[track_caller]
+    pub fn start() -> Self {
+        World::empty().start()
+    }
+
+    /// The directories.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// What it said.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The process.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// One end of a connection of the user `default`.
+    #[track_caller]
+    pub fn credentials(&self, connection: &str, end: End) -> Credentials {
+        let name = match end {
+            End::From => "from.json",
+            End::To => "to.json",
+        };
+        let file = self.world.data().join("credentials/default").join(connection).join(name);
+        Credentials::read(&file, self.addr)
+    }
+
+    /// A raw client that is logged in.
+    #[track_caller]
+    pub fn connect(&self, version: Version, who: &Credentials) -> Client {
+        self.connect_with(version, who, Connect::new(&who.login.client_id)).0
+    }
+
+    /// A raw client with a session that stays, and whether it was present.
+    #[track_caller]
+    pub fn connect_persistent(&self, version: Version, who: &Credentials) -> (Client, bool) {
+        self.connect_with(version, who, Connect::new(&who.login.client_id).persistent(version))
+    }
+
+    /// A raw client with its own CONNECT, to which the login is added, and whether its session was present.
+    #[track_caller]
+    pub fn connect_with(&self, version: Version, who: &Credentials, connect: Connect) -> (Client, bool) {
+        let mut client = self.open(version);
+        client.send(connect.user_name(&who.login.username).password(&who.login.password));
+        let ack = client.expect_connack();
+        assert_eq!(ack.code, 0, "CONNACK");
+        (client, ack.session_present)
+    }
+
+    /// A TCP connection without any packet sent yet.
+    pub fn open(&self, version: Version) -> Client {
+        Client::open(self.addr, version)
+    }
+
+    /// Ends it as systemd does, and gives its exit status and world.
+    #[track_caller]
+    pub fn stop(mut self) -> (ExitStatus, World) {
+        self.process.terminate();
+        (self.process.wait(DEADLINE), self.world)
+    }
+
+    /// Ends it without warning.
+    pub fn kill(mut self) -> World {
+        self.process.kill();
+        self.world
+    }
+}
+
+impl Credentials {
+    /// Reads a credential file.
+    #[track_caller]
+    pub fn read(file: &Path, addr: SocketAddr) -> Self {
+        let text =
+            std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let text = |section: &str, key: &str| json[section][key].as_str().unwrap().to_string();
+        let login = Login {
+            addr,
+            client_id: text("mqtt", "client_id"),
+            username: text("mqtt", "username"),
+            password: text("mqtt", "password"),
+        };
+        let topics = ["publish", "subscribe", "presence"].map(|key| text("topics", key));
+        let [publish, subscribe, presence] = topics;
+        Self { file: file.into(), login, publish, subscribe, presence, json }
+    }
+}
+
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("IOR_BRIDGE_BIN") {
+        Some(path) => path.into(),
+        None => crate::broker::built("ior-bridge", "--bin", "ior-bridge"),
+    })
+}
+
+#[track_caller]
+fn ready(process: &Process) -> SocketAddr {
+    process.wait_for("ready line", DEADLINE, |line| {
+        let (_, rest) = line.split_once("ready")?;
+        let (_, addr) = rest.split_once("mqtt ")?;
+        let end = addr.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(addr.len());
+        addr[..end].parse().ok()
+    })
+}
