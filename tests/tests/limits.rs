@@ -223,6 +223,24 @@ fn what_is_too_large_for_the_client_does_not_block_its_window() {
 }
 
 #[test]
+fn explanations_do_not_break_the_clients_maximum_packet_size() {
+    let broker = Broker::start();
+    for limit in [2, 5, 8, 16, 24, 32, 64] {
+        let mut client = broker.open(V5);
+        client.send(Connect::new("tiny").property(Property::MaximumPacketSize(limit)));
+        // Too small for a CONNACK: the connection may end, but not with more than that.
+        if client.receive_or_closed().is_some() {
+            client.send(Subscribe::new(1).filter("$share/g/a", 0));
+            if client.receive_or_closed().is_some() {
+                client.send(Publish::new("a", "x").property(Property::TopicAlias(0)));
+                while client.receive_or_closed().is_some() {}
+            }
+        }
+        assert!(client.largest_packet() <= limit as usize, "{} of {limit}", client.largest_packet());
+    }
+}
+
+#[test]
 fn topic_aliases_of_the_client_are_understood() {
     let broker = Broker::start();
     let mut subscriber = broker.connect(V5, "subscriber");

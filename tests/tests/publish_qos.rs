@@ -234,6 +234,29 @@ fn nothing_is_sent_again_while_connected() {
     }
 }
 
+#[test]
+fn a_packet_identifier_is_free_after_its_handshake() {
+    let broker = Broker::start();
+    for version in ON_BOTH_VERSIONS {
+        let mut subscriber = broker.connect(version, "subscriber");
+        subscriber.subscribe("free", 2);
+        let mut publisher = broker.connect(version, "publisher");
+        // DUP changes nothing: after the acknowledgement it is another message.
+        for text in ["one", "two"] {
+            publisher.send(Publish::new("free", text).qos(1, 7).dup());
+            publisher.expect_success(Kind::PubAck, 7);
+            subscriber.expect_payload(text);
+        }
+        for text in ["three", "four"] {
+            publisher.send(Publish::new("free", text).qos(2, 7).dup());
+            publisher.expect_success(Kind::PubRec, 7);
+            publisher.acknowledge(Kind::PubRel, 7);
+            publisher.expect_success(Kind::PubComp, 7);
+            subscriber.expect_payload(text);
+        }
+    }
+}
+
 /// Where the publisher of a QoS 2 message loses its connection.
 #[derive(Debug, Clone, Copy)]
 enum PublisherCut {
