@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::{net::TcpListener, sync::broadcast, task::AbortHandle, time::timeout};
 
 use crate::{
@@ -90,6 +90,7 @@ impl Broker {
                 max_messages: limits.retained.messages,
                 max_bytes: limits.retained.bytes,
             }),
+            changing_retained: RwLock::new(()),
             live,
             events: Events::new(),
             counters: Counters::default(),

@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use parking_lot::RwLock;
+
 use crate::{
     access::{Access, Grant},
     clock,
@@ -29,6 +31,10 @@ pub struct Shared {
     pub sessions: Registry,
     pub subscriptions: Arc<Index>,
     pub retained: Retained,
+    /// Held exclusively while a retained message goes both into the store and into queues, shared while a SUBSCRIBE goes
+    /// both into the index and through the store: so that a subscriber gets either the old message and then the new
+    /// one, or only the new one, but never misses it.
+    pub changing_retained: RwLock<()>,
     pub live: LiveLane,
     pub events: Events,
     pub counters: Counters,
@@ -79,6 +85,7 @@ impl Shared {
     /// # Errors
     /// [`Full`].
     pub fn route(&self, message: &Message, matches: &mut Matches) -> Result<Reach, Full> {
+        let _changing = message.retain().then(|| self.changing_retained.write());
         self.subscriptions.matching(message.topic(), message.publisher(), matches);
         let reach = if matches.is_empty() { Reach::Nobody } else { Reach::Queued };
         let queued = match matches.as_mut_slice() {

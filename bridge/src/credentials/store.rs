@@ -1,7 +1,8 @@
 use std::{
     collections::HashSet,
-    fs, io,
-    os::unix::fs::MetadataExt,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -70,7 +71,12 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     if let Some(dir) = path.parent() {
         create_private_dir(dir)?;
     }
-    write_private(path, text, false)
+    // A new file has no reader yet, and renaming a temporary one into place takes several times as long.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(mut file) => file.write_all(text),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => write_private(path, text, false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes files that only we make, by their place and name, if they are not in `kept`.

@@ -120,6 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) {
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         let mut wants_retained = Vec::new();
+        let _unchanged = self.shared.changing_retained.read();
         for wanted in &subscribe.filters {
             match self.subscribe(wanted, subscribe.subscription_id) {
                 Err(reason) => reasons.push(reason),
@@ -136,7 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 }
             }
         }
-        self.write(ServerPacket::SubAck { packet_id: subscribe.packet_id, reasons: &reasons });
+        let packet = ServerPacket::SubAck { packet_id: subscribe.packet_id, reasons: &reasons };
+        packet.encode(self.version, &mut self.wire.output);
         for wanted in wants_retained {
             self.shared.send_retained(self.session, wanted.filter, wanted.qos, subscribe.subscription_id);
         }

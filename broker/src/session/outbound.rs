@@ -168,6 +168,9 @@ impl Outbound {
     /// Appends the next packets to `out` until it holds `budget` bytes or more, or nothing may be sent now.
     pub fn poll_transmit(&mut self, now: u64, budget: usize, out: &mut Vec<u8>) {
         self.transmit_again(now, budget, out);
+        if self.window.is_resending() {
+            return self.transmit_live(now, budget, out);
+        }
         if self.live_first {
             self.transmit_live(now, budget, out);
             self.transmit_assured(now, budget, out);
@@ -236,9 +239,9 @@ impl Outbound {
 
     fn transmit_assured(&mut self, now: u64, budget: usize, out: &mut Vec<u8>) {
         let Some(client) = &mut self.client else { return };
-        let window = usize::from(client.settings.receive_maximum.min(self.max_inflight).get());
+        let allowed = usize::from(client.settings.receive_maximum.min(self.max_inflight).get());
         while out.len() < budget
-            && self.window.len() < window
+            && self.window.len() < allowed
             && let Some(delivery) = self.assured.pop()
         {
             let Ok(expiry) = delivery.message.remaining_expiry(now) else {
@@ -254,11 +257,13 @@ impl Outbound {
         }
     }
 
-    /// Sends again what was in flight when the session was resumed, PUBLISH with DUP `[MQTT-4.4.0-1]`.
+    /// Sends again what was in flight when the session was resumed, PUBLISH with DUP `[MQTT-4.4.0-1]`, within the Receive
+    /// Maximum of the new connection `[MQTT-3.3.4-9]`.
     fn transmit_again(&mut self, now: u64, budget: usize, out: &mut Vec<u8>) {
         let Some(client) = &mut self.client else { return };
+        let allowed = usize::from(client.settings.receive_maximum.get());
         while out.len() < budget {
-            match self.window.poll_resend() {
+            match self.window.poll_resend(allowed) {
                 None => return,
                 Some(Resend::PubRel(packet_id)) => {
                     pubrel(packet_id, ReasonCode::Success).encode(client.settings.version, out);

@@ -98,13 +98,20 @@ impl Window {
         self.resend_from = (!self.entries.is_empty()).then_some(0);
     }
 
-    /// The next one to be sent again; call [`Window::resent`] when it was.
-    pub fn poll_resend(&self) -> Option<Resend<'_>> {
-        let entry = self.entries.get(self.resend_from?)?;
-        Some(match &entry.state {
-            State::Published(delivery) => Resend::Publish(entry.id, delivery),
-            State::Released => Resend::PubRel(entry.id),
-        })
+    /// Whether there is something left to be sent again. New messages have to wait for it.
+    pub fn is_resending(&self) -> bool {
+        self.resend_from.is_some()
+    }
+
+    /// The next one to be sent again while fewer than `allowed` of the earlier ones are unacknowledged; call
+    /// [`Window::resent`] when it was.
+    pub fn poll_resend(&self, allowed: usize) -> Option<Resend<'_>> {
+        let at = self.resend_from?;
+        let entry = self.entries.get(at)?;
+        match &entry.state {
+            State::Released => Some(Resend::PubRel(entry.id)),
+            State::Published(delivery) => (at < allowed).then_some(Resend::Publish(entry.id, delivery)),
+        }
     }
 
     /// The one that `poll_resend` gave was sent.
@@ -125,16 +132,12 @@ impl Window {
             return false;
         };
         self.entries.remove(at);
-        if let Some(resend_from) = &mut self.resend_from
-            && at < *resend_from
-        {
-            *resend_from -= 1;
-        }
-        if self.entries.is_empty() {
-            self.resend_from = None;
-            if self.entries.capacity() > KEPT_CAPACITY {
-                self.entries = VecDeque::new();
-            }
+        self.resend_from = self
+            .resend_from
+            .map(|resend_from| if at < resend_from { resend_from - 1 } else { resend_from })
+            .filter(|resend_from| *resend_from < self.entries.len());
+        if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
+            self.entries = VecDeque::new();
         }
         true
     }

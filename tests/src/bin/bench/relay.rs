@@ -45,6 +45,8 @@ pub(crate) struct Site {
     kind: Kind,
     version: Version,
     pairs: usize,
+    /// The same at every start: credential files hold the port.
+    address: SocketAddr,
     directory: TempDir,
 }
 
@@ -67,7 +69,7 @@ impl Relay {
             Kind::Bridge { .. } => bridge::configure(directory.path(), pairs)?,
             Kind::Command { .. } | Kind::Running { .. } => {}
         }
-        Ok(Site { kind: self.kind.clone(), version, pairs, directory })
+        Ok(Site { kind: self.kind.clone(), version, pairs, address: free_address()?, directory })
     }
 }
 
@@ -75,7 +77,7 @@ impl Site {
     /// Starts the relay and waits until a device can log in.
     pub(crate) fn start(&self) -> Result<Running> {
         let directory = self.directory.path();
-        let address = free_address()?;
+        let address = self.address;
         let mut command = match &self.kind {
             Kind::Mosquitto { binary } => mosquitto::command(binary, directory, address)?,
             Kind::Bridge { binary, environment } => bridge::command(binary, directory, address, environment),

@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::args::{Args, Measure};
 use crate::fleet::Traffic;
 use crate::process::Process;
-use crate::relay::{Kind, Relay, Running};
+use crate::relay::{Kind, Relay, Running, Site};
 use crate::results::Values;
 use crate::{Result, idle, latency, throughput};
 
@@ -24,6 +24,8 @@ const SATURATED: f64 = 0.95;
 pub(crate) struct Runner<'a> {
     args: &'a Args,
     subjects: Vec<Subject>,
+    /// Kept to the end: ext4 creates files many times slower while it has just deleted thousands.
+    sites: Vec<Site>,
     /// The largest share of the machine that others used during a measurement.
     others: f64,
 }
@@ -48,7 +50,7 @@ impl<'a> Runner<'a> {
         setrlimit(Resource::Nofile, limit)?;
         let relays = args.relays()?.into_iter();
         let subjects = relays.map(|relay| Subject { relay, values: Values::default() }).collect();
-        Ok(Self { args, subjects, others: 0.0 })
+        Ok(Self { args, subjects, sites: Vec::new(), others: 0.0 })
     }
 
     /// Takes all measurements of all rounds.
@@ -65,11 +67,11 @@ impl<'a> Runner<'a> {
                 let Subject { relay, values } = &mut self.subjects[index];
                 if self.args.wants(Measure::Memory) {
                     eprintln!("  {}: memory", relay.name);
-                    named(&relay.name, idle_memory(values, relay, self.args))?;
+                    named(&relay.name, idle_memory(values, relay, self.args, &mut self.sites))?;
                 }
                 if self.args.wants(Measure::Start) {
                     eprintln!("  {}: start", relay.name);
-                    named(&relay.name, start(values, relay, self.args))?;
+                    named(&relay.name, start(values, relay, self.args, &mut self.sites))?;
                 }
             }
         }
@@ -137,8 +139,9 @@ impl<'a> Runner<'a> {
                 }
             }
         }
-        for (index, _, relay) in running {
+        for (index, site, relay) in running {
             named(&self.subjects[index].relay.name, relay.stop())?;
+            self.sites.push(site);
         }
         Ok(())
     }
@@ -191,14 +194,18 @@ fn pace(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<()
 }
 
 /// Memory after the start, and of each further idle device.
-fn idle_memory(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
+fn idle_memory(values: &mut Values, relay: &Relay, args: &Args, sites: &mut Vec<Site>) -> Result<()> {
     let pairs = args.pairs as usize;
-    let running = relay.prepare(pairs, args.mqtt)?.start()?;
+    let site = relay.prepare(pairs, args.mqtt)?;
+    let running = site.start()?;
+    sites.push(site);
     if let Some(process) = running.process {
         values.push("memory.idle_mb", megabytes(idle::settled(|| process.resident())?));
     }
     running.stop()?;
-    let running = relay.prepare((args.idle as usize).div_ceil(2), args.mqtt)?.start()?;
+    let site = relay.prepare((args.idle as usize).div_ceil(2), args.mqtt)?;
+    let running = site.start()?;
+    sites.push(site);
     if let Some(bytes) = idle::memory_per_device(&running, args.mqtt)? {
         values.push("memory.device_kb", bytes / 1e3);
     }
@@ -206,7 +213,7 @@ fn idle_memory(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
 }
 
 /// The start with an empty and with an existing data directory.
-fn start(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
+fn start(values: &mut Values, relay: &Relay, args: &Args, sites: &mut Vec<Site>) -> Result<()> {
     let site = relay.prepare((args.start as usize).div_ceil(2), args.mqtt)?;
     for key in ["start.new_ms", "start.existing_ms"] {
         let running = site.start()?;
@@ -215,6 +222,7 @@ fn start(values: &mut Values, relay: &Relay, args: &Args) -> Result<()> {
         }
         running.stop()?;
     }
+    sites.push(site);
     Ok(())
 }
 
