@@ -1,21 +1,15 @@
-//! Limits that client and server tell each other, and clients that strain the server.
+//! Limits that client and server tell each other, and that the server has.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
 
 use ior_tests::{
-    Broker, DEADLINE, ON_BOTH_VERSIONS,
+    Broker, ON_BOTH_VERSIONS,
     raw::{
-        AckPacket, Client, Connect, Encode, Kind, Message, Property, Publish, Subscribe, Unsubscribe,
-        Version::{V5, V311},
+        AckPacket, Client, Connect, Encode, Kind, Message, Packet, PingReq, Property, Publish, Subscribe,
+        Unsubscribe, Version::V5,
     },
 };
-
-/// What a whole broker may grow by while it is flooded, in bytes.
-const BOUND: u64 = 96 << 20;
 
 #[test]
 fn the_clients_receive_maximum_is_respected() {
@@ -157,27 +151,6 @@ fn one_byte_more_than_the_servers_maximum_packet_size_is_too_large() {
 }
 
 #[test]
-fn a_header_that_announces_gigabytes_costs_nothing() {
-    let broker = Broker::start();
-    let before = broker.resident();
-    let mut clients = Vec::new();
-    for number in 0..50 {
-        for version in ON_BOTH_VERSIONS {
-            let mut client = broker.connect(version, &format!("liar-{number}-{version:?}"));
-            client.send(vec![0x30, 0xFF, 0xFF, 0xFF, 0x7F]);
-            client.expect_ended(0x95);
-            let mut stranger = broker.open(version);
-            stranger.send(vec![0x10, 0xFF, 0xFF, 0xFF, 0x7F]);
-            clients.push(stranger);
-        }
-    }
-    for mut stranger in clients {
-        assert!(stranger.is_closed_within(DEADLINE));
-    }
-    assert_growth(&broker, before, 16 << 20);
-}
-
-#[test]
 fn nothing_beyond_the_clients_maximum_packet_size_is_sent() {
     let broker = Broker::start();
     let mut publisher = broker.connect(V5, "publisher");
@@ -220,6 +193,38 @@ fn what_is_too_large_for_the_client_does_not_block_its_window() {
     client.expect_payload("fits 2");
     client.subscribe("size/kept", 1);
     client.expect_silence();
+}
+
+#[test]
+fn explanations_do_not_break_the_clients_maximum_packet_size() {
+    let broker = Broker::start();
+    for limit in [2, 5, 8, 16, 24, 32, 64] {
+        let mut client = broker.open(V5);
+        client.send(Connect::new("tiny").property(Property::MaximumPacketSize(limit)));
+        // Too small for a CONNACK: the connection may end, but not with more than that.
+        if client.receive_or_closed().is_some() {
+            client.send(Subscribe::new(1).filter("$share/g/a", 0));
+            if client.receive_or_closed().is_some() {
+                client.send(Publish::new("a", "x").property(Property::TopicAlias(0)));
+                while client.receive_or_closed().is_some() {}
+            }
+        }
+        assert!(client.largest_packet() <= limit as usize, "{} of {limit}", client.largest_packet());
+    }
+}
+
+#[test]
+fn an_acknowledgement_that_is_too_large_is_not_sent() {
+    let broker = Broker::start();
+    let limit = 64;
+    let (mut client, _) =
+        broker.connect_with(V5, Connect::new("tiny").property(Property::MaximumPacketSize(limit)));
+    client.send((0..80).fold(Subscribe::new(1), |all, n| all.filter(&format!("f/{n}"), 0)));
+    client.send(Unsubscribe::new(2, &["f/0"; 80]));
+    client.send(PingReq);
+    // The server may end the connection instead.
+    while !matches!(client.receive_or_closed(), None | Some(Packet::PingResp)) {}
+    assert!(client.largest_packet() <= limit as usize, "{} of {limit}", client.largest_packet());
 }
 
 #[test]
@@ -349,113 +354,6 @@ fn a_retransmission_names_its_topic() {
 }
 
 #[test]
-fn a_subscriber_that_does_not_read_hurts_nobody() {
-    let broker = Broker::start();
-    for version in ON_BOTH_VERSIONS {
-        for qos in 0..=1 {
-            let mut stalled = broker.connect(version, "stalled");
-            stalled.subscribe("flood", qos);
-            let mut reader = broker.connect(version, "reader");
-            reader.subscribe("marker", 1);
-            let before = broker.resident();
-            let mut flooder = broker.connect(V5, "flooder");
-            let payload = vec![b'x'; 16 << 10];
-            let mut marker = broker.connect(version, "marker");
-            let mut refused = 0;
-            for round in 0..40 {
-                for _ in 0..100 {
-                    if qos == 0 {
-                        flooder.send(Publish::new("flood", &payload));
-                    } else {
-                        let id = flooder.packet_id();
-                        flooder.send(Publish::new("flood", &payload).qos(1, id));
-                        refused += u32::from(flooder.expect_ack(Kind::PubAck, id).reason == 0x97);
-                    }
-                }
-                let start = Instant::now();
-                marker.publish("marker", round.to_string(), 1);
-                reader.expect_payload(&round.to_string());
-                assert!(start.elapsed() < Duration::from_secs(2), "others wait {:?}", start.elapsed());
-            }
-            eprintln!("QoS {qos}: {refused} of 4000 refused");
-            assert_growth(&broker, before, BOUND);
-            flooder.expect_silence();
-            drop(stalled);
-        }
-    }
-}
-
-#[test]
-fn a_client_that_never_acknowledges_gets_no_more_than_its_window() {
-    let broker = Broker::start();
-    let before = broker.resident();
-    let (mut lazy, _) = broker.connect_with(V5, Connect::new("lazy").property(Property::ReceiveMaximum(10)));
-    lazy.subscribe("work", 1);
-    let mut other = broker.connect(V5, "other");
-    other.subscribe("work", 1);
-    let mut publisher = broker.connect(V5, "publisher");
-    let payload = vec![b'x'; 4 << 10];
-    for number in 0..3000u16 {
-        publisher.send(Publish::new("work", &payload).qos(1, number + 1));
-        // Once its queue is full, the publisher is told so, and nobody else pays.
-        if publisher.expect_ack(Kind::PubAck, number + 1).reason < 0x80 {
-            other.expect_message();
-        }
-    }
-    for _ in 0..10 {
-        lazy.expect_publish();
-    }
-    lazy.expect_silence();
-    assert_growth(&broker, before, BOUND);
-}
-
-#[test]
-fn a_publisher_at_full_speed_is_bounded() {
-    let broker = Broker::start();
-    let mut reader = broker.connect(V5, "reader");
-    reader.subscribe("speed", 0);
-    reader.subscribe("marker", 1);
-    let before = broker.resident();
-    let mut publishers: Vec<Client> =
-        (0..4).map(|number| broker.connect(V311, &format!("publisher-{number}"))).collect();
-    let batch: Vec<u8> = (0..1000).flat_map(|_| Publish::new("speed", [b'x'; 1000]).encode(V311)).collect();
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(2) {
-        for publisher in &mut publishers {
-            publisher.send(batch.clone());
-        }
-    }
-    assert_growth(&broker, before, BOUND);
-    for publisher in &mut publishers {
-        publisher.expect_silence();
-    }
-    // What was lost was lost; what is sent now arrives behind what was not.
-    broker.connect(V5, "marker").publish("marker", "end", 1);
-    let until = Instant::now() + DEADLINE;
-    while reader.expect_message().topic != "marker" {
-        assert!(Instant::now() < until, "the reader never gets to the marker");
-    }
-}
-
-#[test]
-fn a_publisher_that_never_reads_its_acknowledgements_is_bounded() {
-    let broker = Broker::start();
-    let before = broker.resident();
-    let mut deaf = broker.connect(V311, "deaf");
-    deaf.set_write_timeout(Duration::from_secs(1));
-    let batch: Vec<u8> =
-        (0..2000u16).flat_map(|id| Publish::new("x", "y").qos(1, id + 1).encode(V311)).collect();
-    // The server stops reading, or ends the connection, or has all of it: but nothing grows.
-    for _ in 0..500 {
-        if deaf.try_send(batch.clone()).is_err() {
-            break;
-        }
-    }
-    assert_growth(&broker, before, BOUND);
-    broker.assert_alive();
-}
-
-#[test]
 fn too_many_subscriptions_are_refused_one_by_one() {
     let broker = Broker::start();
     for version in ON_BOTH_VERSIONS {
@@ -484,27 +382,6 @@ fn too_many_subscriptions_are_refused_one_by_one() {
     }
 }
 
-#[test]
-fn many_connections_come_and_go() {
-    let broker = Broker::start();
-    let mut watcher = broker.connect(V5, "watcher");
-    watcher.subscribe("seen", 1);
-    for round in 0..5 {
-        let clients: Vec<Client> = (0..100)
-            .map(|number| {
-                let mut client = broker.connect(ON_BOTH_VERSIONS[number % 2], &format!("c{number}"));
-                client.subscribe(&format!("c/{number}/#"), (number % 3) as u8);
-                client
-            })
-            .collect();
-        for client in clients {
-            if round % 2 == 0 { client.disconnect() } else { client.cut() }
-        }
-        broker.connect(V5, "marker").publish("seen", round.to_string(), 1);
-        watcher.expect_payload(&round.to_string());
-    }
-}
-
 fn finish(client: &mut Client, message: &Message) {
     if message.qos == 1 {
         return client.acknowledge(Kind::PubAck, message.id);
@@ -515,18 +392,9 @@ fn finish(client: &mut Client, message: &Message) {
 }
 
 #[track_caller]
-fn assert_growth(broker: &Broker, before: Option<u64>, bound: u64) {
-    if let (Some(before), Some(after)) = (before, broker.resident()) {
-        let grown = after.saturating_sub(before);
-        eprintln!("resident memory grew by {} KiB to {} KiB", grown >> 10, after >> 10);
-        assert!(grown <= bound, "resident memory grew by {} MiB", grown >> 20);
-    }
-}
-
-#[track_caller]
 fn expect_ended_with_one_of(mut client: Client, reasons: &[u8]) {
     match client.receive() {
-        ior_tests::raw::Packet::Disconnect(reason, _) if reasons.contains(&reason) => {}
+        Packet::Disconnect(reason, _) if reasons.contains(&reason) => {}
         other => panic!("expected DISCONNECT with one of {reasons:02x?}, got {other:?}"),
     }
     client.expect_closed();

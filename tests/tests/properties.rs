@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ior_tests::{
     Broker, DEADLINE, ON_BOTH_VERSIONS,
     raw::{
-        Connect, Message, Property, Publish, Subscribe,
+        Connect, Kind, Message, Property, Publish, Subscribe,
         Version::{V5, V311},
     },
 };
@@ -165,6 +165,31 @@ fn an_expired_message_is_not_sent_to_v311_either() {
     let (mut client, _) = broker.connect_persistent(V311, "away");
     client.expect_payload("left");
     client.expect_silence();
+}
+
+#[test]
+fn what_was_sent_once_does_not_expire() {
+    let broker = Broker::start();
+    let (mut client, _) = broker.connect_persistent(V5, "flaky");
+    client.subscribe("expiring", 2);
+    let mut publisher = broker.connect(V5, "publisher");
+    let expiring = |text: &str| Publish::new("expiring", text).property(Property::MessageExpiry(1));
+    publisher.complete(expiring("sent at 1"), 1);
+    publisher.complete(expiring("sent at 2"), 2);
+    // This handshake is not complete when the message expires.
+    publisher.send(expiring("half").qos(2, 50));
+    publisher.expect_success(Kind::PubRec, 50);
+    for _ in 0..3 {
+        client.expect_publish();
+    }
+    client.cut();
+    std::thread::sleep(Duration::from_millis(1500));
+    publisher.acknowledge(Kind::PubRel, 50);
+    publisher.expect_success(Kind::PubComp, 50);
+    let (mut client, _) = broker.connect_persistent(V5, "flaky");
+    for text in ["sent at 1", "sent at 2", "half"] {
+        assert!(client.expect_payload(text).dup);
+    }
 }
 
 #[test]

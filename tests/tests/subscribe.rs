@@ -4,7 +4,7 @@
 use ior_tests::{
     Broker, ON_BOTH_VERSIONS,
     raw::{
-        Client, Message, Packet, Property, Publish, Subscribe, Unsubscribe,
+        Client, Kind, Message, Packet, Property, Publish, Subscribe, Unsubscribe,
         Version::{self, V5, V311},
     },
 };
@@ -134,6 +134,33 @@ fn subscribing_again_changes_the_qos() {
             publisher.publish("a", "x", 2);
             assert_eq!(client.expect_payload("x").qos, qos);
             client.expect_silence();
+        }
+    }
+}
+
+#[test]
+fn subscribing_again_loses_nothing() {
+    let broker = Broker::start();
+    for version in ON_BOTH_VERSIONS {
+        let mut client = broker.connect(version, "again");
+        client.subscribe("flow", 1);
+        let mut publisher = broker.connect(version, "publisher");
+        for number in 1..=100 {
+            publisher.send(Publish::new("flow", number.to_string()).qos(1, number));
+            client.send(Subscribe::new(number).filter("flow", 1 + (number % 2) as u8));
+            publisher.expect_success(Kind::PubAck, number);
+        }
+        let mut next = 1;
+        while next <= 100 {
+            match client.receive() {
+                Packet::Publish(message) => {
+                    assert_eq!(message.text(), next.to_string());
+                    client.acknowledge(Kind::PubAck, message.id);
+                    next += 1;
+                }
+                Packet::SubAck(_) => {}
+                other => panic!("expected PUBLISH or SUBACK, got {other:?}"),
+            }
         }
     }
 }
@@ -376,9 +403,9 @@ fn a_handshake_that_began_is_finished_after_unsubscribe() {
         let message = client.expect_publish();
         client.send(Unsubscribe::new(100, &["a"]));
         client.expect_unsuback(100);
-        client.acknowledge(ior_tests::raw::Kind::PubRec, message.id);
-        client.expect_success(ior_tests::raw::Kind::PubRel, message.id);
-        client.acknowledge(ior_tests::raw::Kind::PubComp, message.id);
+        client.acknowledge(Kind::PubRec, message.id);
+        client.expect_success(Kind::PubRel, message.id);
+        client.acknowledge(Kind::PubComp, message.id);
         client.expect_silence();
     }
 }
@@ -424,7 +451,7 @@ fn copies_of_one_message(client: &mut Client) -> Vec<Message> {
         match client.receive() {
             Packet::Publish(copy) => {
                 if copy.qos == 1 {
-                    client.acknowledge(ior_tests::raw::Kind::PubAck, copy.id);
+                    client.acknowledge(Kind::PubAck, copy.id);
                 }
                 assert_eq!(copy.payload, copies[0].payload);
                 copies.push(copy);

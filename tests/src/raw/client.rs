@@ -20,6 +20,7 @@ pub struct Client {
     postponed: VecDeque<Packet>,
     next_id: u16,
     announced: Vec<Property>,
+    largest: usize,
 }
 
 /// What came from the server.
@@ -42,6 +43,7 @@ impl Client {
             postponed: VecDeque::new(),
             next_id: 0,
             announced: Vec::new(),
+            largest: 0,
         }
     }
 
@@ -53,6 +55,11 @@ impl Client {
     /// A property of the CONNACK, or none: `client.announced(|p| if let ReceiveMaximum(n) = p { Some(*n) } else { None })`.
     pub fn announced<T>(&self, find: impl Fn(&Property) -> Option<T>) -> Option<T> {
         self.announced.iter().find_map(find)
+    }
+
+    /// Length of the largest packet that came so far.
+    pub fn largest_packet(&self) -> usize {
+        self.largest
     }
 
     /// The server's Receive Maximum.
@@ -378,6 +385,7 @@ impl Client {
         loop {
             if let Some((packet, size)) = Packet::parse(self.version, &self.received) {
                 self.received.drain(..size);
+                self.largest = self.largest.max(size);
                 return Event::Packet(packet);
             }
             // A read time-out of zero would mean none.
