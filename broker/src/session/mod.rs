@@ -7,6 +7,8 @@
 mod inbound;
 mod outbound;
 mod registry;
+#[cfg(test)]
+mod testing;
 mod window;
 
 use std::{
