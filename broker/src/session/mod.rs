@@ -60,6 +60,8 @@ pub struct Lifetime {
     pub will: Option<PendingWill>,
     /// Online, offline or ended.
     pub presence: SessionPresence,
+    /// Whether a connection was attached before.
+    pub begun: bool,
 }
 
 /// Whether a session has a connection.
