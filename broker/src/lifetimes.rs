@@ -101,6 +101,7 @@ impl Shared {
             lifetime.will.take()
         };
         self.sessions.remove(session);
+        self.count_dropped(session);
         self.clear_session(session);
         drop(attachment);
         self.publish_will(will).await;
