@@ -9,7 +9,7 @@ use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -84,6 +84,9 @@ where
         let session_present = shared.begin_session(&session, &*client.grant, client.clean_start).await;
         client.write_connack(&shared.limits, session_present, &mut wire.output);
         session.handle_connect(client.client);
+        if shared.stopping.load(Ordering::SeqCst) {
+            session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
+        }
         emit_connected(shared, &session, peer, client.client.version, session_present);
 
         let mut connection = Connection::new(shared, &session, wire, client);
