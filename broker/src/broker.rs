@@ -183,3 +183,6 @@ impl Broker {
         let _ = timeout(STOPPING_TIME, self.admission.all_gone()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
