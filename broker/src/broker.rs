@@ -1,7 +1,10 @@
 //! The broker as its embedder sees it.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -94,6 +97,7 @@ impl Broker {
             live,
             events: Events::new(),
             counters: Counters::default(),
+            stopping: AtomicBool::new(false),
             limits,
         };
         Ok(Self { shared: Arc::new(shared), admission, listeners: Mutex::new(Vec::new()) })
@@ -171,9 +175,14 @@ impl Broker {
         for listener in self.listeners.lock().drain(..) {
             listener.abort();
         }
+        // Set first: a client that is still logging in is either among these sessions or sees it.
+        self.shared.stopping.store(true, Ordering::SeqCst);
         for session in self.shared.sessions.all() {
             session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
         }
         let _ = timeout(STOPPING_TIME, self.admission.all_gone()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,34 +16,29 @@ use crate::{
 };
 
 impl Shared {
-    /// Finds or makes the session. Whether it existed is Session Present, unless it is to begin anew. It may have ended
-    /// before the caller is attached to it: then open again.
+    /// Finds or makes the session. It may have ended before the caller is attached to it: then open again.
     ///
     /// # Errors
     /// [`TooManySessions`].
-    pub async fn open_session(
-        &self,
-        name: &str,
-        client_id: &str,
-    ) -> Result<(Arc<Session>, bool), TooManySessions> {
+    pub async fn open_session(&self, name: &str, client_id: &str) -> Result<Arc<Session>, TooManySessions> {
         let found = self.sessions.find_or_create(name, client_id, &self.limits)?;
         if let Some(evicted) = found.evicted {
             let attachment = evicted.attach().await;
             evicted.stop_afterlife();
             self.end_session(&evicted, attachment).await;
         }
-        Ok((found.session, found.existed))
+        Ok(found.session)
     }
 
     /// The attached connection begins: the afterlife is over. A delayed Will Message is not sent if the session goes
     /// on `[MQTT-3.1.3-9]`; if it begins anew, the old one ends here with all it has. Subscriptions that the grant does
-    /// not allow any more are gone.
-    pub async fn begin_session(&self, session: &Session, grant: &dyn Grant, clean_start: bool) {
+    /// not allow any more are gone. Says whether the session goes on: that is Session Present `[MQTT-3.2.2-2]`.
+    pub async fn begin_session(&self, session: &Session, grant: &dyn Grant, clean_start: bool) -> bool {
         session.stop_afterlife();
-        let will = {
+        let (begun, will) = {
             let mut lifetime = session.lifetime.lock();
             lifetime.presence = SessionPresence::Online;
-            lifetime.will.take().filter(|_| clean_start)
+            (std::mem::replace(&mut lifetime.begun, true), lifetime.will.take().filter(|_| clean_start))
         };
         if clean_start {
             self.clear_session(session);
@@ -57,6 +52,7 @@ impl Shared {
             });
         }
         self.publish_will(will).await;
+        begun && !clean_start
     }
 
     /// The connection has ended: publishes or keeps the Will Message, and keeps the session for `expiry` or ends it.
@@ -105,6 +101,7 @@ impl Shared {
             lifetime.will.take()
         };
         self.sessions.remove(session);
+        self.count_dropped(session);
         self.clear_session(session);
         drop(attachment);
         self.publish_will(will).await;

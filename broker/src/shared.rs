@@ -1,6 +1,9 @@
 //! What all connections share: the parts of the broker, and how a message passes between them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use parking_lot::RwLock;
 
@@ -38,6 +41,8 @@ pub struct Shared {
     pub live: LiveLane,
     pub events: Events,
     pub counters: Counters,
+    /// Whoever begins a session after this was set is told that the broker stops.
+    pub stopping: AtomicBool,
 }
 
 /// Where a QoS 1 or 2 message went.

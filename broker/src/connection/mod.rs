@@ -9,7 +9,7 @@ use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -68,7 +68,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     loop {
-        let Ok((session, existed)) = shared.open_session(client.grant.name(), &client.client_id).await else {
+        let Ok(session) = shared.open_session(client.grant.name(), &client.client_id).await else {
             let refused = NotLoggedIn {
                 version: Some(client.client.version),
                 reason: ReasonCode::QuotaExceeded,
@@ -81,10 +81,12 @@ where
         if session.has_ended() {
             continue;
         }
-        let session_present = existed && !client.clean_start;
-        shared.begin_session(&session, &*client.grant, client.clean_start).await;
+        let session_present = shared.begin_session(&session, &*client.grant, client.clean_start).await;
         client.write_connack(&shared.limits, session_present, &mut wire.output);
         session.handle_connect(client.client);
+        if shared.stopping.load(Ordering::SeqCst) {
+            session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
+        }
         emit_connected(shared, &session, peer, client.client.version, session_present);
 
         let mut connection = Connection::new(shared, &session, wire, client);

@@ -7,6 +7,8 @@
 mod inbound;
 mod outbound;
 mod registry;
+#[cfg(test)]
+mod testing;
 mod window;
 
 use std::{
@@ -58,6 +60,8 @@ pub struct Lifetime {
     pub will: Option<PendingWill>,
     /// Online, offline or ended.
     pub presence: SessionPresence,
+    /// Whether a connection was attached before.
+    pub begun: bool,
 }
 
 /// Whether a session has a connection.

@@ -24,8 +24,6 @@ pub struct Registry {
 pub struct Found {
     /// It.
     pub session: Arc<Session>,
-    /// Whether it was there before.
-    pub existed: bool,
     /// The one that gave way for it. The caller ends it.
     pub evicted: Option<Arc<Session>>,
 }
@@ -50,7 +48,7 @@ impl Registry {
         if let Some(session) =
             by_name.get(name).and_then(|all| all.iter().find(|s| *s.client_id == *client_id))
         {
-            return Ok(Found { session: Arc::clone(session), existed: true, evicted: None });
+            return Ok(Found { session: Arc::clone(session), evicted: None });
         }
         let shared_name = by_name.get_key_value(name).map_or_else(|| Arc::from(name), |(k, _)| Arc::clone(k));
         let sessions = by_name.entry(Arc::clone(&shared_name)).or_default();
@@ -68,7 +66,7 @@ impl Registry {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Arc::new(Session::new(id, shared_name, client_id, limits));
         sessions.push(Arc::clone(&session));
-        Ok(Found { session, existed: false, evicted })
+        Ok(Found { session, evicted })
     }
 
     /// Takes a session out; nothing happens if it is not in.
