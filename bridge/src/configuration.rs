@@ -86,3 +86,56 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_new_instance_gets_the_shipped_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("a/config");
+        assert!(write_default(&config).unwrap());
+        let configuration = Configuration::load(&config, &Environment::new()).unwrap();
+        assert_eq!(
+            (configuration.registry.devices().len(), configuration.registry.connections().len()),
+            (4, 2)
+        );
+        assert_eq!(configuration.settings.data_dir, dir.path().join("a/data"));
+        assert!(config.join("schema/devices.schema.json").exists());
+        assert!(!write_default(&config).unwrap(), "only once");
+    }
+
+    #[test]
+    fn no_file_of_the_operator_is_ever_overwritten() {
+        for name in [DEVICES_FILE, CONNECTIONS_FILE] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(name), "mine").unwrap();
+            assert!(!write_default(dir.path()).unwrap());
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(SERVER_FILE), "mine").unwrap();
+        assert!(write_default(dir.path()).unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join(SERVER_FILE)).unwrap(), "mine");
+    }
+
+    #[test]
+    fn errors_of_all_files_come_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [SERVER_FILE, DEVICES_FILE, CONNECTIONS_FILE] {
+            fs::write(dir.path().join(name), "{ \"x\": 1 }").unwrap();
+        }
+        let problems = Configuration::load(dir.path(), &Environment::new()).unwrap_err();
+        let mut files: Vec<_> = problems.iter().filter_map(|problem| problem.path()?.file_name()).collect();
+        files.dedup();
+        assert_eq!(files, [SERVER_FILE, DEVICES_FILE, CONNECTIONS_FILE]);
+    }
+
+    #[test]
+    fn the_given_directory_wins() {
+        assert_eq!(directory(Some("x".into())), Path::new("x"));
+    }
+}

@@ -71,8 +71,12 @@ impl Presence {
         let since = humantime::format_rfc3339_seconds(SystemTime::now());
         let payload = format!(r#"{{"online":{online},"since":"{since}"}}"#);
         for topic in self.topics.get(name).into_iter().flatten() {
-            if self.broker.publish(topic, payload.as_bytes(), QoS::AtLeastOnce, true).await.is_err() {
-                tracing::warn!(%topic, "the presence message was not taken: a queue or the retained messages are full");
+            let publish = |qos| self.broker.publish(topic, payload.as_bytes(), qos, true);
+            // One receiver's full queue must not hide the truth from the others: QoS 0 waits in no queue.
+            if publish(QoS::AtLeastOnce).await.is_err() && publish(QoS::AtMostOnce).await.is_err() {
+                tracing::warn!(
+                    "{topic} does not tell the truth any more: limits.retained_messages is reached"
+                );
             }
         }
     }

@@ -210,7 +210,8 @@ impl Credentials {
     }
 }
 
-fn binary() -> &'static Path {
+/// The real binary: from `IOR_BRIDGE_BIN`, or built.
+pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| match std::env::var_os("IOR_BRIDGE_BIN") {
         Some(path) => path.into(),

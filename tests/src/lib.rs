@@ -18,7 +18,7 @@ pub mod clients;
 pub mod process;
 pub mod raw;
 
-pub use bridge::{Bridge, Credentials, End, World};
+pub use bridge::{Bridge, Credentials, End, World, binary};
 pub use broker::{Broker, ON_BOTH_VERSIONS};
 
 use std::time::Duration;

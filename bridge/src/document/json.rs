@@ -54,10 +54,10 @@ impl Node {
     }
 }
 
-/// Parses a whole file.
-pub(crate) fn parse(source: &Arc<Source>) -> Result<Node, Problem> {
+/// Parses a whole file; `least` is what to write into an empty one.
+pub(crate) fn parse(source: &Arc<Source>, least: &str) -> Result<Node, Problem> {
     if source.text().trim().is_empty() {
-        return Err(Problem::at(source, 0..0, "the file is empty").hint("write at least {}"));
+        return Err(Problem::at(source, 0..0, "the file is empty").hint(format!("write at least {least}")));
     }
     // The first pass sees the whole text, so every syntax error is found here, with its place.
     let raw: &RawValue =

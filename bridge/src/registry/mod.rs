@@ -76,7 +76,7 @@ impl Registry {
         let devices = source(&dir.join(DEVICES_FILE), "{ \"devices\": [] }", &mut problems);
         let connections = source(&dir.join(CONNECTIONS_FILE), "{ \"connections\": [] }", &mut problems);
         let (registry, found) = validate::registry(devices.as_ref(), connections.as_ref());
-        problems.append(found);
+        problems.extend(found);
         if problems.is_empty() { Ok(registry) } else { Err(problems) }
     }
 

@@ -76,7 +76,7 @@ fn items(
     key: &str,
     example: &str,
 ) -> Option<Vec<Node>> {
-    let root = match parse(source) {
+    let root = match parse(source, &format!("{{ \"{key}\": [] }}")) {
         Ok(root) => root,
         Err(problem) => {
             problems.push(problem);

@@ -70,7 +70,7 @@ fn codes_become_numbers_only_if_nothing_is_lost() {
 fn syntax_errors() {
     for (text, message, hint) in [
         ("{ \"devices\": [§ ", "EOF while parsing a list", "the file ends too early: close every quote"),
-        ("§", "the file is empty", "write at least {}"),
+        ("§", "the file is empty", "write at least { \"devices\": [] }"),
         ("{ \"devices\": [ 1,\n §] }", "trailing comma", "remove the comma before this"),
         ("{\n\t§devices: [] }", "key must be a string", "write the key in double quotes"),
         ("{ \"devices\" §[] }", "expected `:`", "write a colon between the key and its value"),

@@ -41,7 +41,7 @@ impl Layers {
     /// The file is not JSON.
     pub(super) fn new(source: Arc<Source>, environment: &Environment) -> Result<Self, Problems> {
         let known = keys();
-        let root = parse(&source)?;
+        let root = parse(&source, "{}")?;
         let mut layers = Self {
             config: Config::default(),
             source,
