@@ -192,7 +192,7 @@ impl Outbound {
         self.close_request
     }
 
-    /// Forgets all messages and all that is in flight: the session begins anew, or is over.
+    /// Forgets all messages and all that is in flight: the session is over.
     pub fn clear(&mut self) {
         self.live.clear();
         self.assured.clear();
