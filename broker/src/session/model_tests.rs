@@ -82,9 +82,9 @@ struct Flight {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Due {
-    PubAck(u16),
-    PubRec(u16),
-    PubComp(u16),
+    Ack(u16),
+    Received(u16),
+    Complete(u16),
 }
 
 struct World {
@@ -292,7 +292,7 @@ impl World {
             match packet {
                 Sent::PubRel { id, .. } => {
                     self.unreleased.remove(&id);
-                    self.due.push(Due::PubComp(id));
+                    self.due.push(Due::Complete(id));
                 }
                 Sent::Publish { qos, id, topic: name, alias, payload, .. } => {
                     let number = payload.parse().unwrap();
@@ -304,11 +304,11 @@ impl World {
                     match qos {
                         0 => {}
                         1 => {
-                            self.due.push(Due::PubAck(id));
+                            self.due.push(Due::Ack(id));
                             self.arrived.push(number);
                         }
                         _ => {
-                            self.due.push(Due::PubRec(id));
+                            self.due.push(Due::Received(id));
                             if self.unreleased.insert(id, number).is_none() {
                                 self.arrived.push(number);
                             }
@@ -324,11 +324,11 @@ impl World {
             return;
         }
         match self.due.remove(which % self.due.len()) {
-            Due::PubAck(value) => {
+            Due::Ack(value) => {
                 self.outbound.handle_puback(id(value));
                 self.in_flight.retain(|flight| flight.id != value);
             }
-            Due::PubRec(value) if refuse => {
+            Due::Received(value) if refuse => {
                 let mut out = Vec::new();
                 self.outbound.handle_pubrec(id(value), ReasonCode::UnspecifiedError, &mut out);
                 assert!(out.is_empty(), "PUBREL after a refusal");
@@ -337,7 +337,7 @@ impl World {
                 self.arrived.retain(|arrived| *arrived != number);
                 self.owed.remove(&number);
             }
-            Due::PubRec(value) => {
+            Due::Received(value) => {
                 let mut out = Vec::new();
                 self.outbound.handle_pubrec(id(value), ReasonCode::Success, &mut out);
                 self.wire.extend(read(&out, self.client.unwrap().version));
@@ -345,7 +345,7 @@ impl World {
                 let flight = self.in_flight.iter_mut().find(|flight| flight.id == value).unwrap();
                 flight.released = true;
             }
-            Due::PubComp(value) => {
+            Due::Complete(value) => {
                 self.outbound.handle_pubcomp(id(value));
                 self.in_flight.retain(|flight| flight.id != value);
             }
