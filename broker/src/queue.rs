@@ -134,6 +134,12 @@ impl Queue {
         Some(delivery)
     }
 
+    /// Bytes that wait, and messages and bytes that are promised.
+    #[cfg(test)]
+    pub fn held(&self) -> (usize, usize, usize) {
+        (self.bytes, self.reserved_messages, self.reserved_bytes)
+    }
+
     /// Drops all that waits.
     pub fn clear(&mut self) {
         self.waiting = VecDeque::new();

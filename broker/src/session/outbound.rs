@@ -359,3 +359,7 @@ fn pubrel(packet_id: PacketId, reason: ReasonCode) -> ServerPacket<'static> {
 #[cfg(test)]
 #[path = "outbound_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;
