@@ -5,14 +5,20 @@ use std::{num::NonZeroU16, time::Duration};
 /// The limits of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Network connections at once, logins under way included. Beyond it a CONNECT is answered Server busy.
+    /// Network connections that have logged in. Beyond it a CONNECT is answered Server busy.
     pub connections: usize,
+    /// Network connections that have not logged in yet; beyond it the one that waits for longest is closed.
+    pub logins: usize,
     /// From accept to CONNECT.
     pub connect_timeout: Duration,
     /// Largest CONNECT in bytes.
     pub max_connect_size: u32,
     /// Largest packet in bytes after the login; announced as Maximum Packet Size.
     pub max_packet_size: u32,
+    /// Longest Topic Name or Topic Filter in bytes.
+    pub max_topic_length: usize,
+    /// Most levels of a Topic Name or Topic Filter.
+    pub max_topic_levels: usize,
     /// Longest Keep Alive in seconds; 0 allows any, and none. MQTT 5 clients are told; 3.1.1 has no way to tell, so
     /// their own value stands.
     pub keep_alive_max: u16,
@@ -36,6 +42,8 @@ pub struct Limits {
     pub when_full: WhenFull,
     /// Retained messages of all topics.
     pub retained: QueueLimits,
+    /// Retained messages of one authenticated name.
+    pub retained_per_name: usize,
 }
 
 /// How much waits at most.
@@ -61,9 +69,12 @@ impl Default for Limits {
         const MIB: usize = 1024 * 1024;
         Self {
             connections: 10_000,
+            logins: 512,
             connect_timeout: Duration::from_secs(10),
             max_connect_size: 8 * 1024,
             max_packet_size: MIB as u32,
+            max_topic_length: 1024,
+            max_topic_levels: 64,
             keep_alive_max: 0,
             receive_maximum: NonZeroU16::MIN.saturating_add(1023),
             max_inflight: NonZeroU16::MIN.saturating_add(127),
@@ -75,6 +86,7 @@ impl Default for Limits {
             queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
             when_full: WhenFull::Reject,
             retained: QueueLimits { messages: 10_000, bytes: 64 * MIB },
+            retained_per_name: 1_000,
         }
     }
 }
