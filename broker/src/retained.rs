@@ -242,13 +242,38 @@ mod tests {
         message::MessageParts,
     };
 
-    const PLENTY: RetainedLimits = RetainedLimits { max_messages: 1_000, max_bytes: 1_000_000 };
+    const PLENTY: RetainedLimits =
+        RetainedLimits { max_messages: 1_000, max_bytes: 1_000_000, max_messages_per_owner: usize::MAX };
+
+    fn owner() -> Arc<str> {
+        "owner".into()
+    }
+
+    #[test]
+    fn one_owner_cannot_take_the_room_of_the_others() {
+        let retained = Retained::new(RetainedLimits { max_messages: 3, max_messages_per_owner: 2, ..PLENTY });
+        let (greedy, other) = (owner(), Arc::from("other"));
+        retained.store(&message("a", "1"), Some(&greedy)).unwrap();
+        retained.store(&message("b", "1"), Some(&greedy)).unwrap();
+        assert_eq!(retained.store(&message("c", "1"), Some(&greedy)), Err(RetainedFull));
+        retained.store(&message("b", "2"), Some(&greedy)).unwrap();
+        retained.store(&message("c", "1"), Some(&other)).unwrap();
+        assert_eq!(
+            retained.store(&message("d", "1"), Some(&other)),
+            Err(RetainedFull),
+            "all places are taken"
+        );
+        retained.store(&message("d", "1"), None).unwrap();
+        retained.store(&message("a", ""), Some(&greedy)).unwrap();
+        retained.store(&message("d", ""), None).unwrap();
+        retained.store(&message("e", "1"), Some(&greedy)).unwrap();
+    }
 
     #[test]
     fn the_last_message_of_a_topic_is_retained() {
         let retained = Retained::new(PLENTY);
-        retained.store(&message("a/b", "old, longer")).unwrap();
-        retained.store(&message("a/b", "new")).unwrap();
+        retained.store(&message("a/b", "old, longer"), Some(&owner())).unwrap();
+        retained.store(&message("a/b", "new"), Some(&owner())).unwrap();
         assert_eq!(retained.matching("a/b", 0), [message("a/b", "new")]);
         assert_eq!((retained.len(), retained.bytes()), (1, message("a/b", "new").size()));
     }
@@ -256,9 +281,9 @@ mod tests {
     #[test]
     fn an_empty_payload_removes_and_is_not_retained() {
         let retained = Retained::new(PLENTY);
-        retained.store(&message("a", "1")).unwrap();
-        retained.store(&message("a", "")).unwrap();
-        retained.store(&message("b", "")).unwrap();
+        retained.store(&message("a", "1"), Some(&owner())).unwrap();
+        retained.store(&message("a", ""), Some(&owner())).unwrap();
+        retained.store(&message("b", ""), Some(&owner())).unwrap();
         assert!(retained.is_empty() && retained.bytes() == 0 && retained.matching("#", 0).is_empty());
     }
 
@@ -286,36 +311,36 @@ mod tests {
     #[test]
     fn expired_messages_are_left_out_then_removed() {
         let retained = Retained::new(PLENTY);
-        retained.store(&expiring("a", "1", 5_000, 10)).unwrap();
-        retained.store(&expiring("b", "1", 5_000, 20)).unwrap();
-        retained.store(&message("c", "1")).unwrap();
+        retained.store(&expiring("a", "1", 5_000, 10), Some(&owner())).unwrap();
+        retained.store(&expiring("b", "1", 5_000, 20), Some(&owner())).unwrap();
+        retained.store(&message("c", "1"), Some(&owner())).unwrap();
         assert_eq!(retained.matching("+", 14_999).len(), 3);
         assert_eq!(topics_at(&retained, "+", 15_000), ["b", "c"]);
 
-        retained.remove_expired(14_999);
+        retained.kept.write().remove_expired(14_999);
         assert_eq!(retained.len(), 3);
-        retained.remove_expired(15_000);
+        retained.kept.write().remove_expired(15_000);
         assert_eq!(retained.len(), 2);
-        retained.remove_expired(25_000);
+        retained.kept.write().remove_expired(25_000);
         assert_eq!((retained.len(), retained.bytes()), (1, message("c", "1").size()));
     }
 
     #[test]
     fn a_message_that_expires_at_once_only_removes() {
         let retained = of_topics(&["a"]);
-        retained.store(&expiring("a", "1", 0, 0)).unwrap();
+        retained.store(&expiring("a", "1", 0, 0), Some(&owner())).unwrap();
         assert!(retained.is_empty());
     }
 
     #[test]
     fn a_full_store_refuses_new_topics_and_replaces_old_ones() {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
-        retained.store(&message("a", "1")).unwrap();
-        retained.store(&message("b", "1")).unwrap();
-        assert_eq!(retained.store(&message("c", "1")), Err(RetainedFull));
-        retained.store(&message("b", "2")).unwrap();
-        retained.store(&message("a", "")).unwrap();
-        retained.store(&message("c", "1")).unwrap();
+        retained.store(&message("a", "1"), Some(&owner())).unwrap();
+        retained.store(&message("b", "1"), Some(&owner())).unwrap();
+        assert_eq!(retained.store(&message("c", "1"), Some(&owner())), Err(RetainedFull));
+        retained.store(&message("b", "2"), Some(&owner())).unwrap();
+        retained.store(&message("a", ""), Some(&owner())).unwrap();
+        retained.store(&message("c", "1"), Some(&owner())).unwrap();
         assert_eq!(topics(&retained, "#"), ["b", "c"]);
     }
 
@@ -323,22 +348,22 @@ mod tests {
     fn the_byte_limit_holds_for_replacements_and_keeps_the_old_message() {
         let size = message("a", "12345").size();
         let retained = Retained::new(RetainedLimits { max_bytes: 2 * size, ..PLENTY });
-        retained.store(&message("a", "12345")).unwrap();
-        retained.store(&message("b", "12345")).unwrap();
-        assert_eq!(retained.store(&message("a", "123456")), Err(RetainedFull));
+        retained.store(&message("a", "12345"), Some(&owner())).unwrap();
+        retained.store(&message("b", "12345"), Some(&owner())).unwrap();
+        assert_eq!(retained.store(&message("a", "123456"), Some(&owner())), Err(RetainedFull));
         assert_eq!(retained.matching("a", 0), [message("a", "12345")]);
-        retained.store(&message("b", "1234")).unwrap();
-        retained.store(&message("a", "123456")).unwrap();
+        retained.store(&message("b", "1234"), Some(&owner())).unwrap();
+        retained.store(&message("a", "123456"), Some(&owner())).unwrap();
         assert_eq!(retained.bytes(), 2 * size);
     }
 
     #[test]
     fn a_full_store_makes_room_of_expired_messages() {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
-        retained.store(&expiring("a", "1", 0, 1)).unwrap();
-        retained.store(&message("b", "1")).unwrap();
-        assert_eq!(retained.store(&expiring("c", "1", 999, 60)), Err(RetainedFull));
-        retained.store(&expiring("c", "1", 1_000, 60)).unwrap();
+        retained.store(&expiring("a", "1", 0, 1), Some(&owner())).unwrap();
+        retained.store(&message("b", "1"), Some(&owner())).unwrap();
+        assert_eq!(retained.store(&expiring("c", "1", 999, 60), Some(&owner())), Err(RetainedFull));
+        retained.store(&expiring("c", "1", 1_000, 60), Some(&owner())).unwrap();
         assert_eq!(topics(&retained, "#"), ["b", "c"]);
     }
 
@@ -355,7 +380,7 @@ mod tests {
 
         #[test]
         fn agrees_with_a_plain_map(steps in vec(step(), 1..200), max_messages in 1..40_usize, max_bytes in 30..1_500_usize) {
-            let retained = Retained::new(RetainedLimits { max_messages, max_bytes });
+            let retained = Retained::new(RetainedLimits { max_messages, max_bytes, ..PLENTY });
             let mut model: BTreeMap<String, Message> = BTreeMap::new();
             let bytes = |model: &BTreeMap<String, Message>| model.values().map(Message::size).sum::<usize>();
             let mut now = 1_000_000;
@@ -377,11 +402,11 @@ mod tests {
                         if expected {
                             model = after;
                         }
-                        prop_assert_eq!(retained.store(&message).is_ok(), expected);
+                        prop_assert_eq!(retained.store(&message, Some(&owner())).is_ok(), expected);
                     }
                     Step::Pass(milliseconds) => now += milliseconds,
                     Step::RemoveExpired => {
-                        retained.remove_expired(now);
+                        retained.kept.write().remove_expired(now);
                         model.retain(|_, message| message.remaining_expiry(now).is_ok());
                     }
                     Step::Lookup(filter) => {
@@ -429,7 +454,7 @@ mod tests {
     fn of_topics(topics: &[&str]) -> Retained {
         let retained = Retained::new(PLENTY);
         for topic in topics {
-            retained.store(&message(topic, "1")).unwrap();
+            retained.store(&message(topic, "1"), Some(&owner())).unwrap();
         }
         retained
     }

@@ -52,7 +52,7 @@ impl World {
     fn client_with_pipe(&self, bytes: usize) -> Client {
         let (ours, theirs) = duplex(bytes);
         let peer = "127.0.0.1:1".parse().unwrap();
-        tokio::spawn(connection::serve(Arc::clone(&self.broker.shared), theirs, peer, false));
+        tokio::spawn(connection::serve(Arc::clone(&self.broker.shared), theirs, peer));
         Client { stream: ours, input: BytesMut::new() }
     }
 

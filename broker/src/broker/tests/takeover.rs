@@ -58,12 +58,12 @@ async fn a_client_that_reads_nothing_does_not_hold_its_successor_up() {
 async fn session_present_is_decided_by_who_was_attached_not_by_who_looked_first() {
     let world = World::start();
     let shared = &world.broker.shared;
-    let maker = shared.open_session("n", "a").await.unwrap_or_else(|_| panic!());
-    let finder = shared.open_session("n", "a").await.unwrap_or_else(|_| panic!());
+    let maker = shared.open_session("n", "a").await;
+    let finder = shared.open_session("n", "a").await;
     let grant = Anything("n".into());
     for (session, present) in [(finder, false), (maker, true)] {
-        let attachment = session.attach().await;
-        assert_eq!(shared.begin_session(&session, &grant, false).await, present);
+        let attachment = session.attach(crate::codec::ReasonCode::SessionTakenOver).await;
+        assert_eq!(shared.begin_session(&session, &grant), present);
         drop(attachment);
     }
 }
@@ -91,14 +91,18 @@ async fn the_session_that_is_offline_for_longest_gives_way_with_its_will_and_sub
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_sessions_of_a_name_are_online_the_next_is_refused() {
-    let world = World::with(Limits { sessions_per_name: 1, ..Limits::default() });
-    let mut online = world.connect(named("online", 10)).await;
-    let mut refused = world.client();
-    refused.send(Packet::Connect(named("next", 10))).await;
-    assert_eq!(refused.connack().await.reason_code, ReasonCode::QuotaExceeded);
-    assert_eq!(refused.next().await, None);
-    online.ping().await;
+#[allow(clippy::disallowed_methods, reason = "waits for the wall clock to move")]
+async fn where_all_sessions_of_a_name_are_online_the_one_that_is_silent_for_longest_gives_way() {
+    let world = World::with(Limits { sessions_per_name: 2, ..Limits::default() });
+    let mut gone = world.connect(named("gone", 10)).await;
+    let mut alive = world.connect(named("alive", 10)).await;
+    // Real time: when a client was heard is told by the wall clock.
+    std::thread::sleep(Duration::from_millis(5));
+    alive.ping().await;
+    let mut next = world.connect(named("next", 10)).await;
+    assert_eq!(gone.told().await, Some(ReasonCode::QuotaExceeded));
+    alive.ping().await;
+    next.ping().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
