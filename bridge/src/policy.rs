@@ -76,10 +76,10 @@ impl Policy {
 
     /// Whether the password is right. Takes as long for an unknown user as for a known one: it always derives and
     /// compares two passwords.
-    fn password_matches(&self, account: Option<&Account>, user_name: &str, password: &[u8]) -> bool {
+    fn password_matches(&self, account: Option<&Account>, password: &[u8]) -> bool {
         let (user, code) = match account {
             Some(account) => (&*account.rights.user, &*account.rights.code),
-            None => (user_name.get(..MAX_ECHO).unwrap_or_default(), ""),
+            None => ("", ""),
         };
         let version = account.map_or(0, |account| account.version);
         let previous =
@@ -103,7 +103,7 @@ impl Access for Policy {
         };
         let account = self.accounts.get(user_name);
         let password = login.password.unwrap_or_default();
-        let matches = self.password_matches(account, user_name, password);
+        let matches = self.password_matches(account, password);
         match account {
             None => {
                 let echo: String = user_name.chars().take(MAX_ECHO).collect();

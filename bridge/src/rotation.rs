@@ -14,7 +14,7 @@ use crate::{registry::Registry, secrets::write_private};
 /// File name in the data directory.
 pub const ROTATION_FILE: &str = "rotation.json";
 
-/// Which secret versions were seen, and since when. A device that always had version 1 is not in it.
+/// Which secret versions were seen, and since when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rotation {
@@ -26,7 +26,8 @@ pub struct Rotation {
 #[serde(deny_unknown_fields)]
 struct Seen {
     version: u32,
-    previous: u32,
+    /// None when the device was seen first: only a version that was current here was ever the previous one.
+    previous: Option<u32>,
     /// Seconds since the Unix epoch.
     since: u64,
 }
@@ -57,7 +58,7 @@ impl Rotation {
     pub fn previous(&self, user_name: &str, window: Duration) -> Option<(u32, SystemTime)> {
         let seen = self.devices.get(user_name)?;
         let until = UNIX_EPOCH.checked_add(Duration::from_secs(seen.since))?.checked_add(window)?;
-        Some((seen.previous, until))
+        Some((seen.previous?, until))
     }
 
     /// Whether anything changed.
@@ -66,9 +67,9 @@ impl Rotation {
         let mut changed = false;
         for device in registry.devices() {
             let name = device.user_name();
-            let last = self.devices.get(&name).map_or(1, |seen| seen.version);
-            if device.secret_version != last {
-                self.devices.insert(name, Seen { version: device.secret_version, previous: last, since });
+            let previous = self.devices.get(&name).map(|seen| seen.version);
+            if previous != Some(device.secret_version) {
+                self.devices.insert(name, Seen { version: device.secret_version, previous, since });
                 changed = true;
             }
         }

@@ -81,9 +81,11 @@ impl Message {
         Some(message)
     }
 
-    /// The same message as if it arrived at `received_at`: for a Will Message, whose life begins when it is published.
-    pub fn received_anew(&self, received_at: u64) -> Self {
+    /// The same message as if this session published it at `received_at`: for a Will Message, whose life begins when it
+    /// is published.
+    pub fn published_by(&self, publisher: u64, received_at: u64) -> Self {
         let mut record = self.record.to_vec();
+        record[PUBLISHER..PUBLISHER + 8].copy_from_slice(&publisher.to_le_bytes());
         record[RECEIVED_AT..RECEIVED_AT + 8].copy_from_slice(&received_at.to_le_bytes());
         Self { record: record.into() }
     }
@@ -153,6 +155,15 @@ impl Message {
             0 => Err(Expired),
             left => Ok(Some(left as u32)),
         }
+    }
+
+    /// When the message expires, in milliseconds since the Unix epoch; `u64::MAX` if never.
+    pub fn expires_at(&self) -> u64 {
+        if self.record[FLAGS] & FLAG_EXPIRES == 0 {
+            return u64::MAX;
+        }
+        let interval = u64::from(u32::from_le_bytes(self.array(EXPIRY)));
+        self.received_at().saturating_add(interval * 1000)
     }
 
     fn topic_end(&self) -> usize {

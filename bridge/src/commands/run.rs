@@ -34,7 +34,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
     let mut stop = Stop::new().map_err(CommandError::failed)?;
-    raise_open_files(settings.limits.connections);
+    raise_open_files(settings.limits.connections + settings.limits.logins);
 
     let listen = settings.mqtt.listen;
     let listener = TcpListener::bind(listen)
@@ -93,8 +93,8 @@ fn raise_open_files(connections: usize) {
     match rlimit::increase_nofile_limit(wanted) {
         Ok(allowed) if allowed >= wanted => {}
         Ok(allowed) => tracing::warn!(
-            "the system allows {allowed} open files, which is too few for limits.connections = {connections}: raise \
-             LimitNOFILE in the unit, or lower the limit"
+            "the system allows {allowed} open files, which is too few for limits.connections and limits.logins, together \
+             {connections}: raise LimitNOFILE in the unit, or lower the limits"
         ),
         Err(error) => tracing::warn!("cannot raise the limit of open files: {error}"),
     }

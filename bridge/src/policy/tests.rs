@@ -131,8 +131,7 @@ fn the_previous_password_is_accepted_for_a_while() {
     let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
     let dir = tempfile::tempdir().unwrap();
     let load = |version, now| Rotation::load_and_update(dir.path(), &registry(version), now).unwrap();
-    assert_eq!(load(1, at(5)), Rotation::default());
-    assert!(!dir.path().join("rotation.json").exists());
+    load(1, at(5));
     load(2, at(10));
     assert_eq!(load(2, at(50)), load(2, at(90)), "the first start counts");
     let rotation = load(2, at(90));
@@ -150,6 +149,24 @@ fn the_previous_password_is_accepted_for_a_while() {
     std::fs::write(dir.path().join("rotation.json"), "{").unwrap();
     let error = Rotation::load_and_update(dir.path(), &registry(2), at(1)).unwrap_err().to_string();
     assert!(error.contains("rotation.json") && error.contains("repair or remove"), "{error}");
+}
+
+#[test]
+fn removing_the_rotation_file_does_not_bring_old_passwords_back() {
+    let dir = tempfile::tempdir().unwrap();
+    for version in 1..=5 {
+        Rotation::load_and_update(dir.path(), &registry(version), UNIX_EPOCH).unwrap();
+    }
+    std::fs::remove_file(dir.path().join("rotation.json")).unwrap();
+    let rotation = Rotation::load_and_update(dir.path(), &registry(5), UNIX_EPOCH).unwrap();
+    let mut policy =
+        Policy::new(&registry(5), Secrets::from_key(SECRET), &rotation, Duration::from_secs(100));
+    policy.clock = || UNIX_EPOCH;
+    let accepted = [1, 2, 3, 4, 5].map(|version| {
+        let password = policy.secrets.password("u", "a", version);
+        login(&policy, Some("u.a"), Some(password.as_bytes())).is_ok()
+    });
+    assert_eq!(accepted, [false, false, false, false, true]);
 }
 
 proptest! {

@@ -11,9 +11,12 @@ impl Limits {
     pub fn for_broker(&self) -> BrokerLimits {
         BrokerLimits {
             connections: self.connections,
+            logins: self.logins,
             connect_timeout: self.connect_timeout,
             max_connect_size: size(self.max_connect_size),
             max_packet_size: size(self.max_packet_size),
+            max_topic_length: self.max_topic_length,
+            max_topic_levels: self.max_topic_levels,
             keep_alive_max: self.keep_alive_max,
             receive_maximum: at_least_one(self.receive_maximum),
             max_inflight: at_least_one(self.max_inflight),
@@ -28,6 +31,7 @@ impl Limits {
                 WhenFull::DropOldest => BrokerWhenFull::DropOldest,
             },
             retained: QueueLimits { messages: self.retained_messages, bytes: self.retained_bytes },
+            retained_per_name: self.retained_per_device,
         }
     }
 }

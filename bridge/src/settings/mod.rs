@@ -68,14 +68,20 @@ pub enum Durability {
 /// What nobody can exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Open connections, those before login included.
+    /// Connections that have logged in.
     pub connections: usize,
+    /// Connections that have not logged in yet; beyond it the one that waits for longest is closed.
+    pub logins: usize,
     /// From the first byte's arrival being possible to the end of CONNECT.
     pub connect_timeout: Duration,
     /// Longest CONNECT, in bytes.
     pub max_connect_size: usize,
     /// Longest packet that a client may send, in bytes (Maximum Packet Size).
     pub max_packet_size: usize,
+    /// Longest topic or topic filter, in bytes.
+    pub max_topic_length: usize,
+    /// Most levels of a topic or topic filter.
+    pub max_topic_levels: usize,
     /// QoS 1 and 2 messages in flight from a client (Receive Maximum).
     pub receive_maximum: u16,
     /// QoS 1 and 2 messages in flight to a client, at most its own Receive Maximum.
@@ -104,6 +110,8 @@ pub struct Limits {
     pub retained_messages: usize,
     /// Bytes of all retained messages.
     pub retained_bytes: usize,
+    /// Retained messages of one device.
+    pub retained_per_device: usize,
     /// How long the previous password is accepted, from the first start that saw a new secret version.
     pub rotation_window: Duration,
 }
@@ -180,11 +188,14 @@ impl Settings {
         const GIB: usize = 1 << 30;
         const DAY: u64 = 24 * 60 * 60;
         let connections = layers.count("limits.connections", 1, 1_000_000);
+        let logins = layers.count("limits.logins", 1, 1_000_000);
         let connect_timeout = layers.seconds("limits.connect_timeout", 1, 600);
         let max_connect_size = layers.bytes("limits.max_connect_size", 256, 1 << 20);
         let max_packet_size = layers.bytes("limits.max_packet_size", 1024, MAX_PACKET_SIZE);
+        let max_topic_length = layers.bytes("limits.max_topic_length", 256, u16::MAX.into());
+        let max_topic_levels = layers.count("limits.max_topic_levels", 8, u16::MAX.into());
         let receive_maximum = layers.count("limits.receive_maximum", 1, u16::MAX.into());
-        let max_inflight = layers.count("limits.max_inflight", 1, u16::MAX.into());
+        let max_inflight = layers.count("limits.max_inflight", 1, 1024);
         let topic_alias_maximum = layers.count("limits.topic_alias_maximum", 0, u16::MAX.into());
         let keep_alive_max = layers.seconds("limits.keep_alive_max", 0, u16::MAX.into());
         let sessions_per_device = layers.count("limits.sessions_per_device", 1, 1000);
@@ -198,12 +209,16 @@ impl Settings {
         let when_full = layers.choice("limits.when_full", &when_full);
         let retained_messages = layers.count("limits.retained_messages", 0, 10_000_000);
         let retained_bytes = layers.bytes("limits.retained_bytes", 0, 64 * GIB);
+        let retained_per_device = layers.count("limits.retained_per_device", 0, 10_000_000);
         let rotation_window = layers.seconds("limits.rotation_window", 0, 365 * DAY);
         Some(Limits {
             connections: connections?,
+            logins: logins?,
             connect_timeout: Duration::from_secs(connect_timeout?),
             max_connect_size: max_connect_size?,
             max_packet_size: max_packet_size?,
+            max_topic_length: max_topic_length?,
+            max_topic_levels: max_topic_levels?,
             receive_maximum: u16::try_from(receive_maximum?).ok()?,
             max_inflight: u16::try_from(max_inflight?).ok()?,
             topic_alias_maximum: u16::try_from(topic_alias_maximum?).ok()?,
@@ -218,6 +233,7 @@ impl Settings {
             when_full: when_full?,
             retained_messages: retained_messages?,
             retained_bytes: retained_bytes?,
+            retained_per_device: retained_per_device?,
             rotation_window: Duration::from_secs(rotation_window?),
         })
     }

@@ -14,9 +14,12 @@ fn nothing_is_needed() {
         settings.limits,
         Limits {
             connections: 10_000,
+            logins: 512,
             connect_timeout: Duration::from_secs(10),
             max_connect_size: 8 << 10,
             max_packet_size: 1 << 20,
+            max_topic_length: 1024,
+            max_topic_levels: 64,
             receive_maximum: 1024,
             max_inflight: 128,
             topic_alias_maximum: 64,
@@ -31,6 +34,7 @@ fn nothing_is_needed() {
             when_full: WhenFull::Reject,
             retained_messages: 10_000,
             retained_bytes: 64 << 20,
+            retained_per_device: 1000,
             rotation_window: Duration::from_secs(24 * 60 * 60),
         }
     );
@@ -148,7 +152,7 @@ fn wrong_variables_are_named() {
     expect("IOR_BRIDGE__MQTT__LISTEN", "nothing listens", "0.0.0.0:1883");
     expect("IOR_BRIDGE__MQTT__LISTNE", "no such setting", "did you mean IOR_BRIDGE__MQTT__LISTEN?");
     expect("IOR_BRIDGE__MQTT", "no such setting", "");
-    expect("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "number is not possible", "from 1 to 65535");
+    expect("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "number is not possible", "from 1 to 1024");
     expect("IOR_BRIDGE__NONSENSE__ALTOGETHER", "no such setting", "the keys of server.json");
     expect("IOR_BRIDGE__host", "no such setting", "did you mean IOR_BRIDGE__HOST?");
     assert_eq!(found.len(), 7, "{shown}");
