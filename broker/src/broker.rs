@@ -117,7 +117,7 @@ impl Broker {
                 max_bytes: limits.retained.bytes,
                 max_messages_per_owner: limits.retained_per_name,
             }),
-            changing_retained: RwLock::new(()),
+            changing_retained: RwLock::new(0),
             live,
             events: Events::new(),
             counters: Counters::default(),

@@ -57,7 +57,7 @@ impl Shared {
     pub async fn publish(&self, message: Message, owner: Option<&Arc<str>>) -> Result<(), Full> {
         let outcome = match message.qos() {
             QoS::AtMostOnce => {
-                let retained = self.retain(&message, owner);
+                let (message, retained) = self.retain_live(message, owner);
                 self.live.publish(&mut vec![message]).await;
                 retained
             }
@@ -69,11 +69,21 @@ impl Shared {
         outcome
     }
 
-    /// Keeps the message if it is to be retained.
-    ///
-    /// # Errors
-    /// [`Full`] if no more are kept.
-    pub fn retain(&self, message: &Message, owner: Option<&Arc<str>>) -> Result<(), Full> {
+    /// Keeps a QoS 0 message if it is to be retained, and gives what the live lane shall carry: it arrives later, when
+    /// others may have subscribed and got it as a retained message.
+    pub fn retain_live(&self, message: Message, owner: Option<&Arc<str>>) -> (Message, Result<(), Full>) {
+        if !message.retain() {
+            return (message, Ok(()));
+        }
+        let mut changes = self.changing_retained.write();
+        *changes += 1;
+        let message = message.as_change(*changes);
+        let retained = self.retain(&message, owner);
+        (message, retained)
+    }
+
+    /// Keeps the message if it is to be retained. The caller holds [`Shared::changing_retained`] then.
+    fn retain(&self, message: &Message, owner: Option<&Arc<str>>) -> Result<(), Full> {
         if !message.retain() {
             return Ok(());
         }
@@ -159,6 +169,9 @@ impl Shared {
 pub fn deliver_live(subscriptions: &Index, message: &Message, matches: &mut Matches) {
     subscriptions.matching(message.topic(), message.publisher(), matches);
     for wanted in matches.iter_mut() {
+        if message.retain() && wanted.since >= message.sequence() {
+            continue;
+        }
         let delivery = delivery(message, wanted);
         wanted.handle.outbound.lock().push_live(delivery);
     }

@@ -33,10 +33,10 @@ pub struct Shared {
     pub sessions: Registry,
     pub subscriptions: Arc<Index>,
     pub retained: Retained,
-    /// Held exclusively while a retained message goes both into the store and into queues, shared while a SUBSCRIBE goes
-    /// both into the index and through the store: so that a subscriber gets either the old message and then the new
-    /// one, or only the new one, but never misses it.
-    pub changing_retained: RwLock<()>,
+    /// Counts the changes of the retained messages. Held exclusively while a retained message goes both into the store
+    /// and into queues, shared while a SUBSCRIBE goes both into the index and through the store: so that a subscriber
+    /// gets either the old message and then the new one, or only the new one, but never misses it nor gets it twice.
+    pub changing_retained: RwLock<u64>,
     pub live: LiveLane,
     pub events: Events,
     pub counters: Counters,

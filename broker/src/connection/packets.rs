@@ -71,7 +71,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         };
         match (publish.packet_id, message) {
             (None, Some(message)) => {
-                if self.shared.retain(&message, Some(&self.session.name)).is_err() {
+                let (message, retained) = self.shared.retain_live(message, Some(&self.session.name));
+                if retained.is_err() {
                     Counters::add(&self.shared.counters.queue_full, 1);
                     self.shared.tell_full(&self.session.name, message.topic());
                 }
@@ -131,36 +132,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 reasons.push(ReasonCode::QuotaExceeded);
                 continue;
             }
-            let _unchanged = self.shared.changing_retained.read();
-            let existed = match self.subscribe(wanted, subscribe.subscription_id) {
-                Ok(existed) => existed,
-                Err(reason) => {
-                    reasons.push(reason);
-                    continue;
-                }
-            };
-            reasons.push(granted(wanted.qos));
             let repeated = filters[..index].iter().any(|earlier| earlier.filter == wanted.filter);
-            let retained = match wanted.retain_handling {
-                RetainHandling::SendAtSubscribe => !repeated,
-                RetainHandling::SendIfNew => !existed,
-                RetainHandling::DoNotSend => false,
-            };
-            if retained {
-                let id = subscribe.subscription_id;
-                self.shared.send_retained(self.session, wanted.filter, wanted.qos, id, self.now);
-            }
+            reasons.push(match self.subscribe(wanted, subscribe.subscription_id, repeated) {
+                Ok(()) => granted(wanted.qos),
+                Err(reason) => reason,
+            });
         }
         // The retained messages wait in the session until the output, which this is appended to, is written.
         self.write(ServerPacket::SubAck { packet_id: subscribe.packet_id, reasons: &reasons })
     }
 
-    /// Whether the subscription replaced one `[MQTT-3.8.4-3]`.
+    /// Adds or replaces a subscription `[MQTT-3.8.4-3]`, and sends the retained messages that it asks for.
     fn subscribe(
         &mut self,
         wanted: &SubscribeFilter<'_>,
         subscription_id: Option<u32>,
-    ) -> Result<bool, ReasonCode> {
+        repeated: bool,
+    ) -> Result<(), ReasonCode> {
         if is_shared(wanted.filter) {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
@@ -170,20 +158,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if !self.shared.may_subscribe(&*self.grant, wanted.filter) {
             return Err(ReasonCode::NotAuthorized);
         }
+        let changes = self.shared.changing_retained.read();
+        let mut lifetime = self.session.lifetime.lock();
+        let before = lifetime.subscriptions.get(wanted.filter).copied();
+        if before.is_none() && lifetime.subscriptions.len() >= self.shared.limits.subscriptions_per_session {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let send_retained = match wanted.retain_handling {
+            RetainHandling::SendAtSubscribe => !repeated,
+            RetainHandling::SendIfNew => before.is_none(),
+            RetainHandling::DoNotSend => false,
+        };
         let options = SubscriptionOptions {
             qos: wanted.qos,
             no_local: wanted.no_local,
             retain_as_published: wanted.retain_as_published,
             subscription_id,
+            since: before.filter(|_| !send_retained).map_or(*changes, |before| before.since),
         };
-        let mut lifetime = self.session.lifetime.lock();
-        let existed = lifetime.subscriptions.contains_key(wanted.filter);
-        if !existed && lifetime.subscriptions.len() >= self.shared.limits.subscriptions_per_session {
-            return Err(ReasonCode::QuotaExceeded);
-        }
         lifetime.subscriptions.insert(wanted.filter.into(), options);
         self.shared.subscriptions.insert(wanted.filter, self.session.id, self.session, options);
-        Ok(existed)
+        drop(lifetime);
+        if send_retained {
+            self.shared.send_retained(self.session, wanted.filter, wanted.qos, subscription_id, self.now);
+        }
+        Ok(())
     }
 
     fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), Ending> {
