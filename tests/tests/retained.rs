@@ -40,7 +40,8 @@ fn a_subscription_that_comes_right_after_gets_it_once() {
     for version in ON_BOTH_VERSIONS {
         let mut publisher = broker.connect(version, "publisher");
         let mut client = broker.connect(version, "subscriber");
-        for number in 0..300 {
+        // As many as a session may have subscriptions.
+        for number in 0..100 {
             let topic = format!("once/{version:?}/{number}");
             publisher.publish_retained(&topic, "x", 0);
             client.subscribe(&topic, 0);
@@ -294,6 +295,8 @@ fn retained(broker: &Broker, version: Version, filter: &str) -> Vec<(String, Str
     let mut pinged = false;
     loop {
         match client.receive() {
+            // A QoS 0 message that was published just before may still be on its way, as itself.
+            Packet::Publish(message) if message.qos == 0 && !message.retain => {}
             Packet::Publish(message) => {
                 assert!(message.retain, "{message:?}");
                 if message.qos == 1 {
