@@ -17,14 +17,20 @@ use crate::registry::Registry;
 /// How long the same complaint is not repeated.
 const QUIET: Duration = Duration::from_secs(10 * 60);
 
-/// How many complaints are remembered at most.
+/// How many complaints of a kind are remembered at most.
 const REMEMBERED: usize = 1_000;
+
+/// How much of a text that a client made up is repeated, in characters.
+const ECHOED: usize = 64;
 
 /// Writes the diary.
 pub struct Diary {
     /// "Master 1 (4569)" by MQTT user name.
     labels: HashMap<String, String>,
-    complaints: Complaints,
+    /// By kind, so that strangers cannot crowd out what devices do wrong.
+    refused: Complaints,
+    denied: Complaints,
+    other: Complaints,
 }
 
 impl Diary {
@@ -33,16 +39,21 @@ impl Diary {
         let label = |device: &crate::registry::Device| {
             (device.user_name(), format!("{} ({})", device.name, device.code.as_str()))
         };
-        Self { labels: registry.devices().iter().map(label).collect(), complaints: Complaints::default() }
+        Self {
+            labels: registry.devices().iter().map(label).collect(),
+            refused: Complaints::default(),
+            denied: Complaints::default(),
+            other: Complaints::default(),
+        }
     }
 
-    /// Follows the events until the broker has gone.
+    /// Follows the events.
     pub async fn run(mut self, mut events: Receiver<Event>) {
         loop {
             match events.recv().await {
                 Ok(event) => self.write(&event),
-                Err(RecvError::Lagged(missed)) => {
-                    tracing::warn!("too much happened: {missed} events are not logged")
+                Err(RecvError::Lagged(_)) => {
+                    self.other.complain("too much happens at once: some of it is not logged".to_owned());
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -58,57 +69,58 @@ impl Diary {
                 };
                 let session = if *session_present { ", session resumed" } else { "" };
                 tracing::info!(
-                    "{} connected from {peer} with MQTT {version}, client id {client_id:?}{session}",
-                    self.label(name)
+                    "{} connected from {peer} with MQTT {version}, client id {}{session}",
+                    self.label(name),
+                    echo(client_id)
                 );
-            }
-            Event::Disconnected { name, client_id, cause: cause @ DisconnectCause::Violation { .. } } => {
-                let complaint =
-                    format!("{} was disconnected: {cause} (client id {client_id:?})", self.label(name));
-                self.complain(complaint);
             }
             Event::Disconnected { name, client_id, cause } => {
-                tracing::info!("{} disconnected: {cause} (client id {client_id:?})", self.label(name));
+                let line =
+                    format!("{} disconnected: {cause} (client id {})", self.label(name), echo(client_id));
+                match cause {
+                    DisconnectCause::Violation { .. } => self.other.complain(line),
+                    _ => tracing::info!("{line}"),
+                }
             }
             Event::Refused { peer, detail, .. } => {
-                self.complain(format!("refused a connection from {}: {detail}", peer.ip()));
+                self.refused.complain(format!("refused a connection from {}: {detail}", peer.ip()));
             }
             Event::PublishDenied { name, topic } => {
-                let complaint = format!(
-                    "{} may not publish to {topic:?}; `ior-bridge explain {name} publish {topic:?}` tells why",
-                    self.label(name)
-                );
-                self.complain(complaint);
+                let complaint = self.denial(name, "publish", topic);
+                self.denied.complain(complaint);
             }
             Event::SubscribeDenied { name, filter } => {
-                let complaint = format!(
-                    "{} may not subscribe to {filter:?}; `ior-bridge explain {name} subscribe {filter:?}` tells why",
-                    self.label(name)
-                );
-                self.complain(complaint);
+                let complaint = self.denial(name, "subscribe", filter);
+                self.denied.complain(complaint);
             }
             Event::QueueFull { publisher, topic } => {
                 let complaint = format!(
-                    "a message of {} to {topic:?} was refused: the queue of a receiver is full, or no more retained \
-                     messages are kept; the receiver has to come back, or limits.queue_messages has to grow",
-                    self.label(publisher)
+                    "a message of {} to {} was refused: a receiver's queue is full (it has to come back, or \
+                     limits.queue_messages has to grow), or too many retained messages are kept",
+                    self.label(publisher),
+                    echo(topic)
                 );
-                self.complain(complaint);
+                self.other.complain(complaint);
             }
         }
+    }
+
+    fn denial(&self, name: &str, action: &str, topic: &str) -> String {
+        let (device, topic) = (self.label(name), echo(topic));
+        format!("{device} may not {action} to {topic}; `ior-bridge explain {name} {action} TOPIC` tells why")
     }
 
     fn label<'a>(&'a self, name: &'a str) -> &'a str {
         self.labels.get(name).map_or(name, String::as_str)
     }
+}
 
-    fn complain(&mut self, complaint: String) {
-        match self.complaints.due(&complaint, Instant::now()) {
-            Some(0) => tracing::warn!("{complaint}"),
-            Some(repeated) => tracing::warn!("{complaint} ({repeated} more times since it was last said)"),
-            None => {}
-        }
-    }
+/// A text that a client made up, escaped and not too long.
+fn echo(text: &str) -> String {
+    let mut characters = text.chars();
+    let beginning: String = characters.by_ref().take(ECHOED).collect();
+    let more = if characters.next().is_some() { "…" } else { "" };
+    format!("{beginning:?}{more}")
 }
 
 /// Complaints that were written, and how often each was repeated since.
@@ -117,25 +129,54 @@ struct Complaints {
     last: HashMap<String, (Instant, u64)>,
 }
 
+/// What to do with a complaint.
+#[derive(Debug, PartialEq, Eq)]
+enum Due {
+    /// Write it, with how often it was held back since it was written last.
+    Write(u64),
+    /// It was written a short while ago.
+    Hold,
+    /// There are too many different ones.
+    TooMany,
+}
+
 impl Complaints {
-    /// How often the complaint was held back since it was written last, if it is time to write it again.
-    fn due(&mut self, complaint: &str, now: Instant) -> Option<u64> {
+    fn complain(&mut self, complaint: String) {
+        let now = Instant::now();
+        match self.due(&complaint, now) {
+            Due::Write(0) => tracing::warn!("{complaint}"),
+            Due::Write(repeated) => {
+                tracing::warn!("{complaint} ({repeated} more times since it was last said)")
+            }
+            Due::Hold => {}
+            Due::TooMany => {
+                let summary =
+                    format!("more than {REMEMBERED} such complaints: further new ones are held back");
+                // Remembered beside the others, so that it is not repeated either.
+                if self.last.insert(summary.clone(), (now, 0)).is_none() {
+                    tracing::warn!("{summary}");
+                }
+            }
+        }
+    }
+
+    fn due(&mut self, complaint: &str, now: Instant) -> Due {
         if let Some((written, repeated)) = self.last.get_mut(complaint) {
             if now.duration_since(*written) < QUIET {
                 *repeated += 1;
-                return None;
+                return Due::Hold;
             }
             *written = now;
-            return Some(std::mem::take(repeated));
+            return Due::Write(std::mem::take(repeated));
         }
         if self.last.len() >= REMEMBERED {
             self.last.retain(|_, (written, _)| now.duration_since(*written) < QUIET);
         }
         if self.last.len() >= REMEMBERED {
-            return None;
+            return Due::TooMany;
         }
         self.last.insert(complaint.to_owned(), (now, 0));
-        Some(0)
+        Due::Write(0)
     }
 }
 
@@ -147,12 +188,12 @@ mod tests {
     fn a_complaint_is_written_once_and_then_counted() {
         let mut complaints = Complaints::default();
         let start = Instant::now();
-        assert_eq!(complaints.due("a", start), Some(0));
-        assert_eq!(complaints.due("a", start), None);
-        assert_eq!(complaints.due("b", start), Some(0));
-        assert_eq!(complaints.due("a", start), None);
-        assert_eq!(complaints.due("a", start + QUIET), Some(2));
-        assert_eq!(complaints.due("a", start + QUIET), None);
+        assert_eq!(complaints.due("a", start), Due::Write(0));
+        assert_eq!(complaints.due("a", start), Due::Hold);
+        assert_eq!(complaints.due("b", start), Due::Write(0));
+        assert_eq!(complaints.due("a", start), Due::Hold);
+        assert_eq!(complaints.due("a", start + QUIET), Due::Write(2));
+        assert_eq!(complaints.due("a", start + QUIET), Due::Hold);
     }
 
     #[test]
@@ -160,9 +201,16 @@ mod tests {
         let mut complaints = Complaints::default();
         let start = Instant::now();
         let written =
-            (0..10 * REMEMBERED).filter(|i| complaints.due(&i.to_string(), start).is_some()).count();
+            (0..10 * REMEMBERED).filter(|i| complaints.due(&i.to_string(), start) == Due::Write(0)).count();
         assert_eq!(written, REMEMBERED);
+        assert_eq!(complaints.due("new", start), Due::TooMany);
         assert_eq!(complaints.last.len(), REMEMBERED);
-        assert_eq!(complaints.due("new", start + QUIET), Some(0), "old ones make room");
+        assert_eq!(complaints.due("new", start + QUIET), Due::Write(0), "old ones make room");
+    }
+
+    #[test]
+    fn what_clients_make_up_is_cut_and_escaped() {
+        assert_eq!(echo("a\u{1b}[2J"), r#""a\u{1b}[2J""#);
+        assert_eq!(echo(&"ü".repeat(65)), format!("{:?}…", "ü".repeat(64)));
     }
 }

@@ -226,9 +226,9 @@ mod schemas {
     }
 
     fn keys_of_hint(problems: &Problems) -> BTreeSet<String> {
-        let hints =
+        let mut hints =
             problems.iter().filter_map(|problem| problem.hint_text()?.strip_prefix("the keys here are "));
-        let keys = hints.last().unwrap().split(", ");
+        let keys = hints.next_back().unwrap().split(", ");
         keys.map(|key| key.trim_matches('"').to_owned()).collect()
     }
 

@@ -1,7 +1,10 @@
 //! The broker as its embedder sees it.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,16 +13,18 @@ use tokio::{net::TcpListener, sync::broadcast, task::AbortHandle, time::timeout}
 
 use crate::{
     access::Access,
+    admission::Admission,
     clock,
-    codec::{ForwardedProperties, QoS, ReasonCode},
+    codec::{ForwardedProperties, QoS, ReasonCode, is_valid_topic_name},
     events::{Counters, Event, Events},
     limits::Limits,
-    listener::{self, Admission},
+    listener,
     live::{LiveError, LiveLane, LiveSettings},
     message::{Message, MessageParts},
     retained::{Retained, RetainedLimits},
+    routing::deliver_live,
     session::Registry,
-    shared::{Full, Index, Matches, Shared, deliver_live},
+    shared::{Index, Matches, Shared},
 };
 
 /// How long a stop waits for clients to read that the broker stops.
@@ -28,7 +33,6 @@ const STOPPING_TIME: Duration = Duration::from_secs(1);
 /// A running broker. Runs until [`Broker::stop`], within the Tokio runtime that it was started in.
 pub struct Broker {
     shared: Arc<Shared>,
-    admission: Arc<Admission>,
     listeners: Mutex<Vec<AbortHandle>>,
 }
 
@@ -57,6 +61,28 @@ pub struct Statistics {
     pub retained: usize,
 }
 
+/// Why [`Broker::publish`] could not do all that it was asked to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishError {
+    /// The topic is not a Topic Name: empty, too long, or with wildcards. Nobody got the message.
+    InvalidTopicName,
+    /// At least one session that wants the message has a full queue and did not get it.
+    QueueFull,
+}
+
+impl std::fmt::Display for PublishError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::InvalidTopicName => {
+                "not a topic name: write one without + and #, at most 65,535 bytes long"
+            }
+            Self::QueueFull => "a receiver's queue is full",
+        })
+    }
+}
+
+impl std::error::Error for PublishError {}
+
 /// A session as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -81,35 +107,47 @@ impl Broker {
             let subscriptions = Arc::clone(&subscriptions);
             move |message| deliver_live(&subscriptions, &message, &mut Matches::new())
         })?;
-        let admission = Arc::new(Admission::new(limits.connections));
         let shared = Shared {
             access,
+            admission: Admission::new(&limits),
             sessions: Registry::default(),
             subscriptions,
             retained: Retained::new(RetainedLimits {
                 max_messages: limits.retained.messages,
                 max_bytes: limits.retained.bytes,
+                max_messages_per_owner: limits.retained_per_name,
             }),
-            changing_retained: RwLock::new(()),
+            changing_retained: RwLock::new(0),
             live,
             events: Events::new(),
             counters: Counters::default(),
+            stopping: AtomicBool::new(false),
             limits,
         };
-        Ok(Self { shared: Arc::new(shared), admission, listeners: Mutex::new(Vec::new()) })
+        Ok(Self { shared: Arc::new(shared), listeners: Mutex::new(Vec::new()) })
     }
 
     /// Serves MQTT clients that connect to this listener.
     pub fn serve(&self, listener: TcpListener) {
-        let accept = listener::accept(Arc::clone(&self.shared), Arc::clone(&self.admission), listener);
+        let accept = listener::accept(Arc::clone(&self.shared), listener);
         self.listeners.lock().push(tokio::spawn(accept).abort_handle());
     }
 
-    /// Publishes a message of the embedder. No grant is asked.
+    /// Publishes a message of the embedder to everybody who wants it and has room. No grant is asked, and no limit of
+    /// retained messages holds.
     ///
     /// # Errors
-    /// [`Full`] if a session that wants it has a full queue, or no more retained messages are kept.
-    pub async fn publish(&self, topic: &str, payload: &[u8], qos: QoS, retain: bool) -> Result<(), Full> {
+    /// [`PublishError`].
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: QoS,
+        retain: bool,
+    ) -> Result<(), PublishError> {
+        if !is_valid_topic_name(topic) || topic.len() > usize::from(u16::MAX) {
+            return Err(PublishError::InvalidTopicName);
+        }
         let message = Message::new(&MessageParts {
             publisher: 0,
             topic,
@@ -120,7 +158,7 @@ impl Broker {
             forwarded: ForwardedProperties::default(),
             payload,
         });
-        self.shared.publish(message).await.map(|_| ())
+        self.shared.publish(message, None).await.map_err(|_| PublishError::QueueFull)
     }
 
     /// What happens from now on.
@@ -171,9 +209,14 @@ impl Broker {
         for listener in self.listeners.lock().drain(..) {
             listener.abort();
         }
+        // Set first: a client that is still logging in is either among these sessions or sees it.
+        self.shared.stopping.store(true, Ordering::SeqCst);
         for session in self.shared.sessions.all() {
             session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
         }
-        let _ = timeout(STOPPING_TIME, self.admission.all_gone()).await;
+        let _ = timeout(STOPPING_TIME, self.shared.admission.all_gone()).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,13 @@ use tokio::sync::broadcast;
 
 use crate::codec::{ReasonCode, Version};
 
-/// Something that happened in the broker.
+/// The beginning of a text that a client made up, long enough to recognise it. Events keep no more.
+pub fn excerpt(text: &str) -> Arc<str> {
+    const KEPT: usize = 256;
+    text[..text.floor_char_boundary(KEPT)].into()
+}
+
+/// Something that happened in the broker. Texts of clients are cut after 256 bytes.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A client logged in.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod admission;
 mod broker;
 mod clock;
 pub mod codec;
@@ -18,9 +19,9 @@ pub mod live;
 pub mod message;
 mod queue;
 pub mod retained;
+mod routing;
 mod session;
 mod shared;
 pub mod subscriptions;
 
-pub use broker::{Broker, SessionInfo, Statistics};
-pub use shared::Full;
+pub use broker::{Broker, PublishError, SessionInfo, Statistics};

@@ -10,53 +10,42 @@ use tokio::{
 use crate::{
     access::Grant,
     clock,
+    codec::ReasonCode,
     events::Counters,
-    session::{PendingWill, Session, SessionPresence, TooManySessions},
+    session::{PendingWill, Session, SessionPresence},
     shared::Shared,
 };
 
 impl Shared {
-    /// Finds or makes the session. Whether it existed is Session Present, unless it is to begin anew. It may have ended
-    /// before the caller is attached to it: then open again.
-    ///
-    /// # Errors
-    /// [`TooManySessions`].
-    pub async fn open_session(
-        &self,
-        name: &str,
-        client_id: &str,
-    ) -> Result<(Arc<Session>, bool), TooManySessions> {
-        let found = self.sessions.find_or_create(name, client_id, &self.limits)?;
+    /// Finds or makes the session. It may have ended before the caller is attached to it: then open again.
+    pub async fn open_session(&self, name: &str, client_id: &str) -> Arc<Session> {
+        let found = self.sessions.find_or_create(name, client_id, &self.limits);
         if let Some(evicted) = found.evicted {
-            let attachment = evicted.attach().await;
+            let attachment = evicted.attach(ReasonCode::QuotaExceeded).await;
             evicted.stop_afterlife();
-            self.end_session(&evicted, attachment).await;
+            if !evicted.has_ended() {
+                self.end_session(&evicted, attachment).await;
+            }
         }
-        Ok((found.session, found.existed))
+        found.session
     }
 
-    /// The attached connection begins: the afterlife is over. A delayed Will Message is not sent if the session goes
-    /// on `[MQTT-3.1.3-9]`; if it begins anew, the old one ends here with all it has. Subscriptions that the grant does
-    /// not allow any more are gone.
-    pub async fn begin_session(&self, session: &Session, grant: &dyn Grant, clean_start: bool) {
+    /// The attached connection begins: the afterlife is over, and with it the delayed Will Message `[MQTT-3.1.3-9]`.
+    /// Subscriptions that the grant does not allow any more are gone. Says whether a session goes on that has begun
+    /// before: that is Session Present `[MQTT-3.2.2-2]`.
+    pub fn begin_session(&self, session: &Session, grant: &dyn Grant) -> bool {
         session.stop_afterlife();
-        let will = {
-            let mut lifetime = session.lifetime.lock();
-            lifetime.presence = SessionPresence::Online;
-            lifetime.will.take().filter(|_| clean_start)
-        };
-        if clean_start {
-            self.clear_session(session);
-        } else {
-            session.lifetime.lock().subscriptions.retain(|filter, _| {
-                let allowed = self.may_subscribe(grant, filter);
-                if !allowed {
-                    self.subscriptions.remove(filter, session.id);
-                }
-                allowed
-            });
-        }
-        self.publish_will(will).await;
+        let mut lifetime = session.lifetime.lock();
+        lifetime.presence = SessionPresence::Online;
+        lifetime.will = None;
+        lifetime.subscriptions.retain(|filter, _| {
+            let allowed = self.may_subscribe(grant, filter);
+            if !allowed {
+                self.subscriptions.remove(filter, session.id);
+            }
+            allowed
+        });
+        std::mem::replace(&mut lifetime.begun, true)
     }
 
     /// The connection has ended: publishes or keeps the Will Message, and keeps the session for `expiry` or ends it.
@@ -68,6 +57,7 @@ impl Shared {
         will: Option<PendingWill>,
         expiry: Duration,
     ) {
+        session.inbound.lock().handle_disconnect();
         session.outbound.lock().handle_disconnect();
         self.count_dropped(session);
         if expiry.is_zero() {
@@ -93,7 +83,8 @@ impl Shared {
                 afterlife: tokio::spawn(afterlife.run()).abort_handle(),
             };
         }
-        self.publish_will(due_now).await;
+        drop(attachment);
+        self.publish_will(session, due_now).await;
     }
 
     /// Ends a session: its subscriptions and messages go, its Will Message is published. Needs the attachment, so that no
@@ -105,9 +96,14 @@ impl Shared {
             lifetime.will.take()
         };
         self.sessions.remove(session);
-        self.clear_session(session);
+        self.count_dropped(session);
+        let subscriptions = std::mem::take(&mut session.lifetime.lock().subscriptions);
+        for filter in subscriptions.keys() {
+            self.subscriptions.remove(filter, session.id);
+        }
+        session.outbound.lock().clear();
         drop(attachment);
-        self.publish_will(will).await;
+        self.publish_will(session, will).await;
     }
 
     /// Adds what the session lost to the broker's counter.
@@ -116,24 +112,15 @@ impl Shared {
         Counters::add(&self.counters.dropped, dropped.total());
     }
 
-    fn clear_session(&self, session: &Session) {
-        let subscriptions = std::mem::take(&mut session.lifetime.lock().subscriptions);
-        for filter in subscriptions.keys() {
-            self.subscriptions.remove(filter, session.id);
-        }
-        session.inbound.lock().clear();
-        session.outbound.lock().clear();
-    }
-
-    async fn publish_will(&self, will: Option<PendingWill>) {
+    async fn publish_will(&self, session: &Session, will: Option<PendingWill>) {
         let Some(will) = will else { return };
         if !self.may_publish(&*will.grant, will.message.topic()) {
             return;
         }
-        let message = will.message.received_anew(clock::unix_ms());
+        let message = will.message.published_by(session.id, clock::unix_ms());
         let topic = message.topic().to_owned();
-        if self.publish(message).await.is_err() {
-            self.tell_full(&will.grant.name().into(), &topic);
+        if self.publish(message, Some(&session.name)).await.is_err() {
+            self.tell_full(&session.name, &topic);
         }
     }
 }
@@ -151,9 +138,9 @@ impl Afterlife {
         if let Some(due) = self.will_due.filter(|due| *due < self.ends) {
             sleep_until(due).await;
             let will = self.session.lifetime.lock().will.take();
-            let shared = Arc::clone(&self.shared);
+            let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
             // In a task of its own, since this one is aborted when the client returns.
-            tokio::spawn(async move { shared.publish_will(will).await });
+            tokio::spawn(async move { shared.publish_will(&session, will).await });
         }
         sleep_until(self.ends).await;
         if let Some(attachment) = self.session.try_attach() {

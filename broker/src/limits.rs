@@ -5,9 +5,9 @@ use std::{num::NonZeroU16, time::Duration};
 /// The limits of a broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Network connections that have logged in. Beyond it a CONNECT is answered Server busy.
+    /// Clients at once that are logged in. Beyond it a CONNECT is answered Server busy.
     pub connections: usize,
-    /// Network connections that have not logged in yet; beyond it the one that waits for longest is closed.
+    /// Network connections at once that have not logged in yet. Beyond it the one that waits for longest is closed.
     pub logins: usize,
     /// From accept to CONNECT.
     pub connect_timeout: Duration,
@@ -15,9 +15,9 @@ pub struct Limits {
     pub max_connect_size: u32,
     /// Largest packet in bytes after the login; announced as Maximum Packet Size.
     pub max_packet_size: u32,
-    /// Longest Topic Name or Topic Filter in bytes.
+    /// Longest Topic Name and Topic Filter in bytes.
     pub max_topic_length: usize,
-    /// Most levels of a Topic Name or Topic Filter.
+    /// Most levels of a Topic Name and a Topic Filter.
     pub max_topic_levels: usize,
     /// Longest Keep Alive in seconds; 0 allows any, and none. MQTT 5 clients are told; 3.1.1 has no way to tell, so
     /// their own value stands.
@@ -28,7 +28,8 @@ pub struct Limits {
     pub max_inflight: NonZeroU16,
     /// Topic Aliases that a client may set, and that the broker sets at most.
     pub topic_alias_maximum: u16,
-    /// Sessions of one authenticated name; beyond it the one that is offline for longest gives way.
+    /// Sessions of one authenticated name; beyond it the one that is offline for longest gives way,
+    /// or if all are online the one that was heard from least recently.
     pub sessions_per_name: usize,
     /// Longest Session Expiry Interval in seconds, and that of persistent 3.1.1 sessions, which cannot ask for one.
     pub session_expiry_max: u32,
@@ -42,8 +43,16 @@ pub struct Limits {
     pub when_full: WhenFull,
     /// Retained messages of all topics.
     pub retained: QueueLimits,
-    /// Retained messages of one authenticated name.
+    /// Retained messages that clients of one authenticated name have published.
     pub retained_per_name: usize,
+}
+
+impl Limits {
+    /// Whether a Topic Name or Topic Filter is neither too long nor too deep.
+    pub fn allow_topic(&self, topic: &str) -> bool {
+        topic.len() <= self.max_topic_length
+            && topic.bytes().filter(|byte| *byte == b'/').count() < self.max_topic_levels
+    }
 }
 
 /// How much waits at most.
@@ -73,7 +82,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             max_connect_size: 8 * 1024,
             max_packet_size: MIB as u32,
-            max_topic_length: 1024,
+            max_topic_length: 1_024,
             max_topic_levels: 64,
             keep_alive_max: 0,
             receive_maximum: NonZeroU16::MIN.saturating_add(1023),

@@ -2,52 +2,31 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::sleep,
 };
 
 use crate::{connection, shared::Shared};
 
-/// Room beyond the limit of connections in which a CONNECT is still read, so that it can be answered Server busy.
-const ANSWERED_WHEN_FULL: usize = 64;
-
 /// How long to wait when the system has no file descriptor or memory for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Counts connections.
-pub struct Admission {
-    places: Arc<Semaphore>,
-    refusing: Arc<Semaphore>,
-    limit: u32,
-}
-
-impl Admission {
-    /// For at most `limit` connections.
-    pub fn new(limit: usize) -> Self {
-        let limit = u32::try_from(limit).unwrap_or(u32::MAX).min(1 << 24);
-        Self {
-            places: Arc::new(Semaphore::new(limit as usize)),
-            refusing: Arc::new(Semaphore::new(ANSWERED_WHEN_FULL)),
-            limit,
-        }
-    }
-
-    /// Waits until no connection is left; nobody is admitted any more.
-    pub async fn all_gone(&self) {
-        // An error says that the semaphore is closed, which nobody does.
-        let _ = self.places.acquire_many(self.limit).await;
-    }
-}
+/// Finds clients that are gone without a word, also those that turned MQTT's Keep Alive off: after a minute of silence the
+/// system asks, and gives up after three questions ten seconds apart.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// Accepts MQTT over TCP until the task is aborted.
-pub async fn accept(shared: Arc<Shared>, admission: Arc<Admission>, listener: TcpListener) {
+pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let _ = stream.set_nodelay(true);
-                admit(&shared, &admission, stream, peer);
+                prepare(&stream);
+                tokio::spawn(connection::serve(Arc::clone(&shared), stream, peer));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -58,19 +37,10 @@ pub async fn accept(shared: Arc<Shared>, admission: Arc<Admission>, listener: Tc
     }
 }
 
-fn admit(shared: &Arc<Shared>, admission: &Admission, stream: TcpStream, peer: std::net::SocketAddr) {
-    let (place, overloaded) = match Arc::clone(&admission.places).try_acquire_owned() {
-        Ok(place) => (place, false),
-        Err(_) => match Arc::clone(&admission.refusing).try_acquire_owned() {
-            Ok(place) => (place, true),
-            Err(_) => return,
-        },
-    };
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        connection::serve(shared, stream, peer, overloaded).await;
-        drop(place);
-    });
+/// A client can be served without either option, only less well.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&KEEPALIVE);
 }
 
 /// Whether only the connection that was to be accepted is concerned, not the listener.

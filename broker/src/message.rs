@@ -38,7 +38,8 @@ const EXPIRY: usize = 16;
 const FLAGS: usize = 20;
 const TOPIC_LEN: usize = 21;
 const FORWARDED_LEN: usize = 23;
-const HEADER: usize = 27;
+const SEQUENCE: usize = 27;
+const HEADER: usize = 35;
 
 const FLAG_RETAIN: u8 = 0b100;
 const FLAG_EXPIRES: u8 = 0b1000;
@@ -62,6 +63,7 @@ impl Message {
         record.push(flags);
         record.extend_from_slice(&(topic.len() as u16).to_le_bytes());
         record.extend_from_slice(&(forwarded_len as u32).to_le_bytes());
+        record.extend_from_slice(&0_u64.to_le_bytes());
         record.extend_from_slice(topic);
         parts.forwarded.write(&mut record);
         record.extend_from_slice(parts.payload);
@@ -81,11 +83,25 @@ impl Message {
         Some(message)
     }
 
-    /// The same message as if it arrived at `received_at`: for a Will Message, whose life begins when it is published.
-    pub fn received_anew(&self, received_at: u64) -> Self {
+    /// The same message as if this session published it at `received_at`: for a Will Message, whose life begins when it
+    /// is published.
+    pub fn published_by(&self, publisher: u64, received_at: u64) -> Self {
         let mut record = self.record.to_vec();
+        record[PUBLISHER..PUBLISHER + 8].copy_from_slice(&publisher.to_le_bytes());
         record[RECEIVED_AT..RECEIVED_AT + 8].copy_from_slice(&received_at.to_le_bytes());
         Self { record: record.into() }
+    }
+
+    /// The same message as the `sequence`-th change of the retained messages.
+    pub fn as_change(&self, sequence: u64) -> Self {
+        let mut record = self.record.to_vec();
+        record[SEQUENCE..SEQUENCE + 8].copy_from_slice(&sequence.to_le_bytes());
+        Self { record: record.into() }
+    }
+
+    /// Which change of the retained messages it was; 0 if it went through no lane that needs to know.
+    pub fn sequence(&self) -> u64 {
+        u64::from_le_bytes(self.array(SEQUENCE))
     }
 
     /// The record: what the live lane carries.
@@ -153,6 +169,15 @@ impl Message {
             0 => Err(Expired),
             left => Ok(Some(left as u32)),
         }
+    }
+
+    /// When the message expires, in milliseconds since the Unix epoch; `u64::MAX` if never.
+    pub fn expires_at(&self) -> u64 {
+        if self.record[FLAGS] & FLAG_EXPIRES == 0 {
+            return u64::MAX;
+        }
+        let interval = u64::from(u32::from_le_bytes(self.array(EXPIRY)));
+        self.received_at().saturating_add(interval * 1000)
     }
 
     fn topic_end(&self) -> usize {

@@ -3,9 +3,10 @@
 use std::{
     borrow::Borrow,
     cmp::Ordering,
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fmt,
     ops::Bound::{Included, Unbounded},
+    sync::Arc,
 };
 
 use parking_lot::RwLock;
@@ -19,6 +20,8 @@ pub struct RetainedLimits {
     pub max_messages: usize,
     /// Bytes of all messages together, each counted as [`Message::size`].
     pub max_bytes: usize,
+    /// Messages of one owner.
+    pub max_messages_per_owner: usize,
 }
 
 /// The message was not retained, and what was retained before still is: no room within the [`RetainedLimits`].
@@ -46,7 +49,12 @@ impl Retained {
     pub fn new(limits: RetainedLimits) -> Self {
         Self {
             limits,
-            kept: RwLock::new(Kept { messages: BTreeSet::new(), bytes: 0, next_expiry: u64::MAX }),
+            kept: RwLock::new(Kept {
+                messages: BTreeSet::new(),
+                bytes: 0,
+                per_owner: HashMap::new(),
+                next_expiry: u64::MAX,
+            }),
         }
     }
 
@@ -54,23 +62,26 @@ impl Retained {
     /// empty payload removes that one and is not retained itself `[MQTT-3.3.1-6, -7]`; so does a message that has
     /// expired on arrival.
     ///
-    /// If there is no room, messages that have expired when this one arrived are removed first.
+    /// The owner is the authenticated name of the publisher; without one the message is the server's own, which always
+    /// finds room. If there is no room, messages that have expired when this one arrived are removed first.
     ///
     /// # Errors
     /// [`RetainedFull`]; nothing has changed then but for messages that have expired.
-    pub fn store(&self, message: &Message) -> Result<(), RetainedFull> {
+    pub fn store(&self, message: &Message, owner: Option<&Arc<str>>) -> Result<(), RetainedFull> {
         let mut kept = self.kept.write();
-        if message.payload().is_empty() || expires_at(message) <= message.received_at() {
+        if message.payload().is_empty() || message.expires_at() <= message.received_at() {
             kept.remove(message.topic());
             return Ok(());
         }
-        if !kept.has_room(message, &self.limits) {
+        if let Some(owner) = owner
+            && !kept.has_room(message, owner, &self.limits)
+        {
             kept.remove_expired(message.received_at());
-            if !kept.has_room(message, &self.limits) {
+            if !kept.has_room(message, owner, &self.limits) {
                 return Err(RetainedFull);
             }
         }
-        kept.replace(message.clone());
+        kept.replace(message.clone(), owner.map(Arc::clone));
         Ok(())
     }
 
@@ -85,12 +96,6 @@ impl Retained {
             .filter(|message| matches(filter, message.topic()) && message.remaining_expiry(now).is_ok())
             .cloned()
             .collect()
-    }
-
-    /// Removes messages that have expired at `now` (milliseconds since the Unix epoch). Costs nothing while there can
-    /// be none.
-    pub fn remove_expired(&self, now: u64) {
-        self.kept.write().remove_expired(now);
     }
 
     /// How many messages are retained, expired ones that were not removed yet included.
@@ -112,30 +117,36 @@ impl Retained {
 struct Kept {
     messages: BTreeSet<ByTopic>,
     bytes: usize,
+    per_owner: HashMap<Arc<str>, usize>,
     /// No message expires before, in milliseconds since the Unix epoch: spares a full store the search for expired
     /// messages at every attempt to store another.
     next_expiry: u64,
 }
 
 impl Kept {
-    fn has_room(&self, message: &Message, limits: &RetainedLimits) -> bool {
+    fn has_room(&self, message: &Message, owner: &Arc<str>, limits: &RetainedLimits) -> bool {
         let present = self.messages.get(message.topic());
-        let others = self.bytes - present.map_or(0, |ByTopic(present)| present.size());
+        let is_owners = present.is_some_and(|present| present.owner.as_ref() == Some(owner));
+        let owned = self.per_owner.get(owner).copied().unwrap_or(0);
+        let others = self.bytes - present.map_or(0, |present| present.message.size());
         (present.is_some() || self.messages.len() < limits.max_messages)
+            && (is_owners || owned < limits.max_messages_per_owner)
             && others.saturating_add(message.size()) <= limits.max_bytes
     }
 
-    fn replace(&mut self, message: Message) {
-        self.next_expiry = self.next_expiry.min(expires_at(&message));
+    fn replace(&mut self, message: Message, owner: Option<Arc<str>>) {
+        self.remove(message.topic());
+        self.next_expiry = self.next_expiry.min(message.expires_at());
         self.bytes += message.size();
-        if let Some(ByTopic(replaced)) = self.messages.replace(ByTopic(message)) {
-            self.bytes -= replaced.size();
+        if let Some(owner) = &owner {
+            *self.per_owner.entry(Arc::clone(owner)).or_default() += 1;
         }
+        self.messages.insert(ByTopic { message, owner });
     }
 
     fn remove(&mut self, topic: &str) {
-        if let Some(ByTopic(removed)) = self.messages.take(topic) {
-            self.bytes -= removed.size();
+        if let Some(removed) = self.messages.take(topic) {
+            self.forget(&removed);
         }
     }
 
@@ -143,10 +154,26 @@ impl Kept {
         if now < self.next_expiry {
             return;
         }
-        self.messages.retain(|ByTopic(message)| expires_at(message) > now);
-        self.bytes = self.messages.iter().map(|ByTopic(message)| message.size()).sum();
+        let (expired, kept) = std::mem::take(&mut self.messages)
+            .into_iter()
+            .partition(|kept: &ByTopic| kept.message.expires_at() <= now);
+        self.messages = kept;
+        let expired: BTreeSet<_> = expired;
+        expired.iter().for_each(|expired| self.forget(expired));
         self.next_expiry =
-            self.messages.iter().map(|ByTopic(message)| expires_at(message)).min().unwrap_or(u64::MAX);
+            self.messages.iter().map(|kept| kept.message.expires_at()).min().unwrap_or(u64::MAX);
+    }
+
+    fn forget(&mut self, removed: &ByTopic) {
+        self.bytes -= removed.message.size();
+        if let Some(owner) = &removed.owner
+            && let Some(owned) = self.per_owner.get_mut(owner)
+        {
+            *owned -= 1;
+            if *owned == 0 {
+                self.per_owner.remove(owner);
+            }
+        }
     }
 
     /// In the order of their topics: all that the filter matches, and few that it does not.
@@ -163,33 +190,27 @@ impl Kept {
         let below = below.into_iter().flat_map(|prefix| {
             self.messages
                 .range::<str, _>((Included(prefix), Unbounded))
-                .take_while(move |ByTopic(message)| message.topic().starts_with(prefix))
+                .take_while(move |kept| kept.message.topic().starts_with(prefix))
         });
-        one.into_iter().chain(below).map(|ByTopic(message)| message)
-    }
-}
-
-/// When the message expires, in milliseconds since the Unix epoch; `u64::MAX` if never.
-fn expires_at(message: &Message) -> u64 {
-    match message.remaining_expiry(message.received_at()) {
-        Ok(Some(seconds)) => message.received_at().saturating_add(u64::from(seconds) * 1000),
-        Ok(None) => u64::MAX,
-        Err(_) => message.received_at(),
+        one.into_iter().chain(below).map(|kept| &kept.message)
     }
 }
 
 /// A message that is found by its topic, which is therefore not kept a second time.
-struct ByTopic(Message);
+struct ByTopic {
+    message: Message,
+    owner: Option<Arc<str>>,
+}
 
 impl Borrow<str> for ByTopic {
     fn borrow(&self) -> &str {
-        self.0.topic()
+        self.message.topic()
     }
 }
 
 impl Ord for ByTopic {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.topic().cmp(other.0.topic())
+        self.message.topic().cmp(other.message.topic())
     }
 }
 
@@ -221,13 +242,38 @@ mod tests {
         message::MessageParts,
     };
 
-    const PLENTY: RetainedLimits = RetainedLimits { max_messages: 1_000, max_bytes: 1_000_000 };
+    const PLENTY: RetainedLimits =
+        RetainedLimits { max_messages: 1_000, max_bytes: 1_000_000, max_messages_per_owner: usize::MAX };
+
+    fn owner() -> Arc<str> {
+        "owner".into()
+    }
+
+    #[test]
+    fn one_owner_cannot_take_the_room_of_the_others() {
+        let retained = Retained::new(RetainedLimits { max_messages: 3, max_messages_per_owner: 2, ..PLENTY });
+        let (greedy, other) = (owner(), Arc::from("other"));
+        retained.store(&message("a", "1"), Some(&greedy)).unwrap();
+        retained.store(&message("b", "1"), Some(&greedy)).unwrap();
+        assert_eq!(retained.store(&message("c", "1"), Some(&greedy)), Err(RetainedFull));
+        retained.store(&message("b", "2"), Some(&greedy)).unwrap();
+        retained.store(&message("c", "1"), Some(&other)).unwrap();
+        assert_eq!(
+            retained.store(&message("d", "1"), Some(&other)),
+            Err(RetainedFull),
+            "all places are taken"
+        );
+        retained.store(&message("d", "1"), None).unwrap();
+        retained.store(&message("a", ""), Some(&greedy)).unwrap();
+        retained.store(&message("d", ""), None).unwrap();
+        retained.store(&message("e", "1"), Some(&greedy)).unwrap();
+    }
 
     #[test]
     fn the_last_message_of_a_topic_is_retained() {
         let retained = Retained::new(PLENTY);
-        retained.store(&message("a/b", "old, longer")).unwrap();
-        retained.store(&message("a/b", "new")).unwrap();
+        retained.store(&message("a/b", "old, longer"), Some(&owner())).unwrap();
+        retained.store(&message("a/b", "new"), Some(&owner())).unwrap();
         assert_eq!(retained.matching("a/b", 0), [message("a/b", "new")]);
         assert_eq!((retained.len(), retained.bytes()), (1, message("a/b", "new").size()));
     }
@@ -235,9 +281,9 @@ mod tests {
     #[test]
     fn an_empty_payload_removes_and_is_not_retained() {
         let retained = Retained::new(PLENTY);
-        retained.store(&message("a", "1")).unwrap();
-        retained.store(&message("a", "")).unwrap();
-        retained.store(&message("b", "")).unwrap();
+        retained.store(&message("a", "1"), Some(&owner())).unwrap();
+        retained.store(&message("a", ""), Some(&owner())).unwrap();
+        retained.store(&message("b", ""), Some(&owner())).unwrap();
         assert!(retained.is_empty() && retained.bytes() == 0 && retained.matching("#", 0).is_empty());
     }
 
@@ -265,36 +311,36 @@ mod tests {
     #[test]
     fn expired_messages_are_left_out_then_removed() {
         let retained = Retained::new(PLENTY);
-        retained.store(&expiring("a", "1", 5_000, 10)).unwrap();
-        retained.store(&expiring("b", "1", 5_000, 20)).unwrap();
-        retained.store(&message("c", "1")).unwrap();
+        retained.store(&expiring("a", "1", 5_000, 10), Some(&owner())).unwrap();
+        retained.store(&expiring("b", "1", 5_000, 20), Some(&owner())).unwrap();
+        retained.store(&message("c", "1"), Some(&owner())).unwrap();
         assert_eq!(retained.matching("+", 14_999).len(), 3);
         assert_eq!(topics_at(&retained, "+", 15_000), ["b", "c"]);
 
-        retained.remove_expired(14_999);
+        retained.kept.write().remove_expired(14_999);
         assert_eq!(retained.len(), 3);
-        retained.remove_expired(15_000);
+        retained.kept.write().remove_expired(15_000);
         assert_eq!(retained.len(), 2);
-        retained.remove_expired(25_000);
+        retained.kept.write().remove_expired(25_000);
         assert_eq!((retained.len(), retained.bytes()), (1, message("c", "1").size()));
     }
 
     #[test]
     fn a_message_that_expires_at_once_only_removes() {
         let retained = of_topics(&["a"]);
-        retained.store(&expiring("a", "1", 0, 0)).unwrap();
+        retained.store(&expiring("a", "1", 0, 0), Some(&owner())).unwrap();
         assert!(retained.is_empty());
     }
 
     #[test]
     fn a_full_store_refuses_new_topics_and_replaces_old_ones() {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
-        retained.store(&message("a", "1")).unwrap();
-        retained.store(&message("b", "1")).unwrap();
-        assert_eq!(retained.store(&message("c", "1")), Err(RetainedFull));
-        retained.store(&message("b", "2")).unwrap();
-        retained.store(&message("a", "")).unwrap();
-        retained.store(&message("c", "1")).unwrap();
+        retained.store(&message("a", "1"), Some(&owner())).unwrap();
+        retained.store(&message("b", "1"), Some(&owner())).unwrap();
+        assert_eq!(retained.store(&message("c", "1"), Some(&owner())), Err(RetainedFull));
+        retained.store(&message("b", "2"), Some(&owner())).unwrap();
+        retained.store(&message("a", ""), Some(&owner())).unwrap();
+        retained.store(&message("c", "1"), Some(&owner())).unwrap();
         assert_eq!(topics(&retained, "#"), ["b", "c"]);
     }
 
@@ -302,22 +348,22 @@ mod tests {
     fn the_byte_limit_holds_for_replacements_and_keeps_the_old_message() {
         let size = message("a", "12345").size();
         let retained = Retained::new(RetainedLimits { max_bytes: 2 * size, ..PLENTY });
-        retained.store(&message("a", "12345")).unwrap();
-        retained.store(&message("b", "12345")).unwrap();
-        assert_eq!(retained.store(&message("a", "123456")), Err(RetainedFull));
+        retained.store(&message("a", "12345"), Some(&owner())).unwrap();
+        retained.store(&message("b", "12345"), Some(&owner())).unwrap();
+        assert_eq!(retained.store(&message("a", "123456"), Some(&owner())), Err(RetainedFull));
         assert_eq!(retained.matching("a", 0), [message("a", "12345")]);
-        retained.store(&message("b", "1234")).unwrap();
-        retained.store(&message("a", "123456")).unwrap();
+        retained.store(&message("b", "1234"), Some(&owner())).unwrap();
+        retained.store(&message("a", "123456"), Some(&owner())).unwrap();
         assert_eq!(retained.bytes(), 2 * size);
     }
 
     #[test]
     fn a_full_store_makes_room_of_expired_messages() {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
-        retained.store(&expiring("a", "1", 0, 1)).unwrap();
-        retained.store(&message("b", "1")).unwrap();
-        assert_eq!(retained.store(&expiring("c", "1", 999, 60)), Err(RetainedFull));
-        retained.store(&expiring("c", "1", 1_000, 60)).unwrap();
+        retained.store(&expiring("a", "1", 0, 1), Some(&owner())).unwrap();
+        retained.store(&message("b", "1"), Some(&owner())).unwrap();
+        assert_eq!(retained.store(&expiring("c", "1", 999, 60), Some(&owner())), Err(RetainedFull));
+        retained.store(&expiring("c", "1", 1_000, 60), Some(&owner())).unwrap();
         assert_eq!(topics(&retained, "#"), ["b", "c"]);
     }
 
@@ -334,7 +380,7 @@ mod tests {
 
         #[test]
         fn agrees_with_a_plain_map(steps in vec(step(), 1..200), max_messages in 1..40_usize, max_bytes in 30..1_500_usize) {
-            let retained = Retained::new(RetainedLimits { max_messages, max_bytes });
+            let retained = Retained::new(RetainedLimits { max_messages, max_bytes, ..PLENTY });
             let mut model: BTreeMap<String, Message> = BTreeMap::new();
             let bytes = |model: &BTreeMap<String, Message>| model.values().map(Message::size).sum::<usize>();
             let mut now = 1_000_000;
@@ -356,11 +402,11 @@ mod tests {
                         if expected {
                             model = after;
                         }
-                        prop_assert_eq!(retained.store(&message).is_ok(), expected);
+                        prop_assert_eq!(retained.store(&message, Some(&owner())).is_ok(), expected);
                     }
                     Step::Pass(milliseconds) => now += milliseconds,
                     Step::RemoveExpired => {
-                        retained.remove_expired(now);
+                        retained.kept.write().remove_expired(now);
                         model.retain(|_, message| message.remaining_expiry(now).is_ok());
                     }
                     Step::Lookup(filter) => {
@@ -408,7 +454,7 @@ mod tests {
     fn of_topics(topics: &[&str]) -> Retained {
         let retained = Retained::new(PLENTY);
         for topic in topics {
-            retained.store(&message(topic, "1")).unwrap();
+            retained.store(&message(topic, "1"), Some(&owner())).unwrap();
         }
         retained
     }

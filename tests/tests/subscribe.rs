@@ -80,16 +80,18 @@ fn filters_match_at_qos0_as_well() {
 }
 
 #[test]
-fn topics_and_filters_of_the_greatest_length_work() {
+fn topics_and_filters_of_the_greatest_length_and_depth_work() {
     let broker = Broker::start();
     for version in ON_BOTH_VERSIONS {
-        let topic = "t".repeat(65535);
-        let mut subscriber = broker.connect(version, "subscriber");
-        subscriber.subscribe(&topic, 1);
-        let mut publisher = broker.connect(version, "publisher");
-        for qos in 0..=1 {
-            publisher.publish(&topic, "x", qos);
-            assert_eq!(subscriber.expect_payload("x").topic, topic);
+        // The limits `max_topic_length` and `max_topic_levels`.
+        for topic in ["t".repeat(1024), vec!["t"; 64].join("/")] {
+            let mut subscriber = broker.connect(version, "subscriber");
+            subscriber.subscribe(&topic, 1);
+            let mut publisher = broker.connect(version, "publisher");
+            for qos in 0..=1 {
+                publisher.publish(&topic, "x", qos);
+                assert_eq!(subscriber.expect_payload("x").topic, topic);
+            }
         }
     }
 }

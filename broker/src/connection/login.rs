@@ -33,6 +33,8 @@ pub struct LoggedIn {
     pub will: Option<PendingWill>,
     /// What is announced where it differs from what the client asked for.
     announced: Announced,
+    /// Whether the client asked for a session that outlives the connection. Only then may its DISCONNECT ask for one.
+    pub asked_to_stay: bool,
 }
 
 #[derive(Default)]
@@ -57,27 +59,18 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared,
     wire: &mut Wire<S>,
     peer: SocketAddr,
-    overloaded: bool,
 ) -> Result<LoggedIn, NotLoggedIn> {
     let packet = timeout(shared.limits.connect_timeout, read_connect(wire, shared.limits.max_connect_size))
         .await
         .unwrap_or_else(|_| Err(NotLoggedIn::silent("no CONNECT arrived in time")))?;
     let connect = decode_connect(&packet).map_err(NotLoggedIn::undecodable)?;
-    let refuse = |reason, detail: String| NotLoggedIn {
+    let refuse = |refusal: Refusal| NotLoggedIn {
         version: Some(connect.version),
-        reason,
+        reason: refusal.reason,
         user_name: connect.user_name.map(str::to_owned),
-        detail,
+        detail: refusal.detail,
     };
-    if overloaded {
-        return Err(refuse(
-            ReasonCode::ServerBusy,
-            "as many connections as limits.connections allows".into(),
-        ));
-    }
-    check(shared, &connect, peer)
-        .map_err(|refusal| refuse(refusal.reason, refusal.detail))
-        .map(|grant| admit(&shared.limits, &connect, grant))
+    check(shared, &connect, peer).map_err(refuse).map(|grant| admit(&shared.limits, &connect, grant))
 }
 
 /// What only a whole and decodable CONNECT is asked.
@@ -102,6 +95,14 @@ fn check(shared: &Shared, connect: &Connect<'_>, peer: SocketAddr) -> Result<Arc
         user_name: connect.user_name,
         password: connect.password,
     })?;
+    if let Some(will) = &connect.will
+        && !shared.limits.allow_topic(will.topic)
+    {
+        return Err(refuse(
+            ReasonCode::TopicNameInvalid,
+            "its will topic is longer or deeper than the limits allow",
+        ));
+    }
     if let Some(will) = &connect.will
         && !shared.may_publish(&*grant, will.topic)
     {
@@ -148,13 +149,31 @@ fn admit(limits: &Limits, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> Logge
         },
         keep_alive,
         session_expiry,
+        asked_to_stay: asked_expiry > 0,
         announced,
     }
 }
 
 impl LoggedIn {
-    /// Appends the CONNACK that lets the client in.
-    pub fn write_connack(&self, limits: &Limits, session_present: bool, out: &mut Vec<u8>) {
+    /// How long the session outlives the connection.
+    pub fn expiry(&self) -> Duration {
+        Duration::from_secs(self.session_expiry.into())
+    }
+
+    /// The refusal of a client that could come in if there were room.
+    pub fn turned_away(&self, reason: ReasonCode, detail: &str) -> NotLoggedIn {
+        NotLoggedIn {
+            version: Some(self.client.version),
+            reason,
+            user_name: Some(self.grant.name().to_owned()),
+            detail: detail.to_owned(),
+        }
+    }
+
+    /// Appends the CONNACK that lets the client in. False, and nothing is appended, if it exceeds the client's Maximum
+    /// Packet Size `[MQTT-3.1.2-24]`.
+    #[must_use]
+    pub fn write_connack(&self, limits: &Limits, session_present: bool, out: &mut Vec<u8>) -> bool {
         let packet = ServerPacket::ConnAck(ConnAck {
             session_present,
             reason: ReasonCode::Success,
@@ -169,12 +188,18 @@ impl LoggedIn {
                 server_keep_alive: self.announced.server_keep_alive,
             },
         });
-        packet.encode(self.client.version, out);
+        let maximum = self.client.maximum_packet_size.map_or(usize::MAX, |size| size as usize);
+        let fits = packet.encoded_len(self.client.version) <= maximum;
+        if fits {
+            packet.encode(self.client.version, out);
+        }
+        fits
     }
 }
 
 impl NotLoggedIn {
-    fn silent(detail: &str) -> Self {
+    /// Closed without an answer.
+    pub fn silent(detail: &str) -> Self {
         Self { version: None, reason: ReasonCode::ProtocolError, user_name: None, detail: detail.into() }
     }
 
@@ -208,6 +233,9 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Vec<u8>, NotLoggedIn> {
     loop {
         match packet_length(&wire.input, max_size) {
+            Err(error) if error.reason == ReasonCode::PacketTooLarge => {
+                return Err(NotLoggedIn::silent("its CONNECT is larger than limits.max_connect_size"));
+            }
             Err(error) => return Err(NotLoggedIn::silent(error.what)),
             Ok(Some(length)) if length <= wire.input.len() => {
                 let rest = wire.input.split_off(length);

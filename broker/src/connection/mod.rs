@@ -9,26 +9,27 @@ use std::{
     future::{Future, poll_fn},
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    task::yield_now,
     time::{Instant, Sleep, sleep_until, timeout},
 };
 
 use self::{
     keep_alive::KeepAlive,
     login::{LoggedIn, NotLoggedIn, log_in},
-    wire::{WRITE_AHEAD, Wire},
+    wire::{READ_SIZE, WRITE_AHEAD, Wire},
 };
 use crate::{
     access::Grant,
     clock,
     codec::{DecodeError, ReasonCode, ServerPacket, Version, decode, packet_length},
-    events::{Counters, DisconnectCause, Event},
+    events::{Counters, DisconnectCause, Event, excerpt},
     message::Message,
     session::{PendingWill, Session},
     shared::{Matches, Shared},
@@ -37,20 +38,32 @@ use crate::{
 /// How long a client has to read the last packet.
 const CLOSING_TIME: Duration = Duration::from_secs(2);
 
-/// How much one read takes at most.
-const READ_SIZE: usize = 64 * 1024;
+/// After so many packets of one client the others have a turn.
+const PACKETS_AT_A_TIME: usize = 256;
+
+/// So many bytes of QoS 0 messages go to the live lane at once.
+const LIVE_BATCH: usize = 256 * 1024;
 
 /// Serves one client from its first byte to its last.
-///
-/// `overloaded` answers its CONNECT with Server busy.
-pub async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr, overloaded: bool)
+pub async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(stream);
-    match log_in(&shared, &mut wire, peer, overloaded).await {
-        Err(refused) => refuse(&shared, wire, peer, &refused).await,
-        Ok(client) => serve_client(&shared, wire, peer, client).await,
+    let waiting = shared.admission.enter();
+    let outcome = tokio::select! {
+        outcome = log_in(&shared, &mut wire, peer) => outcome,
+        () = waiting.must_give_way() => Err(NotLoggedIn::silent("it sent no CONNECT while others wanted to log in")),
+    };
+    match outcome {
+        Ok(client) => {
+            drop(waiting);
+            serve_client(&shared, wire, peer, client).await;
+        }
+        Err(refused) => tokio::select! {
+            () = refuse(&shared, wire, peer, &refused) => {}
+            () = waiting.must_give_way() => {}
+        },
     }
 }
 
@@ -67,24 +80,31 @@ async fn serve_client<S>(shared: &Arc<Shared>, mut wire: Wire<S>, peer: SocketAd
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let Some(place) = shared.admission.take_place() else {
+        let refused = client.turned_away(ReasonCode::ServerBusy, "limits.connections clients are logged in");
+        return refuse(shared, wire, peer, &refused).await;
+    };
     loop {
-        let Ok((session, existed)) = shared.open_session(client.grant.name(), &client.client_id).await else {
-            let refused = NotLoggedIn {
-                version: Some(client.client.version),
-                reason: ReasonCode::QuotaExceeded,
-                user_name: Some(client.grant.name().to_owned()),
-                detail: "it has as many sessions online as limits.sessions_per_device allows".into(),
-            };
-            return refuse(shared, wire, peer, &refused).await;
-        };
-        let attachment = session.attach().await;
+        let session = shared.open_session(client.grant.name(), &client.client_id).await;
+        let attachment = session.attach(ReasonCode::SessionTakenOver).await;
         if session.has_ended() {
             continue;
         }
-        let session_present = existed && !client.clean_start;
-        shared.begin_session(&session, &*client.grant, client.clean_start).await;
-        client.write_connack(&shared.limits, session_present, &mut wire.output);
+        if client.clean_start && session.has_begun() {
+            session.stop_afterlife();
+            shared.end_session(&session, attachment).await;
+            continue;
+        }
+        let session_present = shared.begin_session(&session, &*client.grant);
+        if !client.write_connack(&shared.limits, session_present, &mut wire.output) {
+            shared.leave_session(&session, attachment, None, client.expiry()).await;
+            let refused = NotLoggedIn::silent("even its CONNACK exceeds its Maximum Packet Size");
+            return refuse(shared, wire, peer, &refused).await;
+        }
         session.handle_connect(client.client);
+        if shared.stopping.load(Ordering::SeqCst) {
+            session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
+        }
         emit_connected(shared, &session, peer, client.client.version, session_present);
 
         let mut connection = Connection::new(shared, &session, wire, client);
@@ -96,6 +116,7 @@ where
         let expiry = Duration::from_secs(session_expiry.into());
         shared.leave_session(&session, attachment, will, expiry).await;
         emit_disconnected(shared, &session, ending.0);
+        drop(place);
         return close(wire).await;
     }
 }
@@ -121,9 +142,11 @@ struct Connection<'a, S> {
     keep_alive: Option<KeepAlive>,
     timer: Option<Pin<Box<Sleep>>>,
     session_expiry: u32,
+    asked_to_stay: bool,
     will: Option<PendingWill>,
-    /// QoS 0 messages of one read: they go to the live lane together.
+    /// QoS 0 messages that go to the live lane together, and their bytes.
     live: Vec<Message>,
+    live_bytes: usize,
     matches: Matches,
     /// When the packets that are being handled were read, in milliseconds since the Unix epoch.
     now: u64,
@@ -158,8 +181,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             timer: keep_alive.map(|keep_alive| Box::pin(sleep_until(keep_alive.poll_timeout()))),
             keep_alive,
             session_expiry: client.session_expiry,
+            asked_to_stay: client.asked_to_stay,
             will: client.will,
             live: Vec::new(),
+            live_bytes: 0,
             matches: Matches::new(),
             now: clock::unix_ms(),
         }
@@ -179,32 +204,52 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Handles all whole packets that have been read.
     async fn handle_input(&mut self) -> Result<(), Ending> {
         self.now = clock::unix_ms();
+        self.session.heard(self.now);
         let input = std::mem::take(&mut self.wire.input);
         let mut handled = 0;
+        let mut packets = 0;
         let outcome = loop {
-            let rest = &input[handled..];
-            let length = match packet_length(rest, self.shared.limits.max_packet_size) {
-                Err(error) => break Err(error.into()),
-                Ok(Some(length)) if length <= rest.len() => length,
-                Ok(_) => break Ok(()),
-            };
-            if let Some(keep_alive) = &mut self.keep_alive {
-                keep_alive.heard(Instant::now());
+            match self.handle_next(&input[handled..]) {
+                Ok(Some(length)) => handled += length,
+                Ok(None) => break Ok(()),
+                Err(ending) => break Err(ending),
             }
-            let outcome = decode(&rest[..length], self.version)
-                .map_err(Ending::from)
-                .and_then(|packet| self.handle_packet(packet));
-            if outcome.is_err() {
-                break outcome;
+            packets += 1;
+            if self.live_bytes >= LIVE_BATCH {
+                self.publish_live().await;
             }
-            handled += length;
+            if packets % PACKETS_AT_A_TIME == 0 {
+                self.publish_live().await;
+                yield_now().await;
+            }
         };
         self.wire.input = input;
         self.wire.consume(handled);
-        if !self.live.is_empty() {
-            self.shared.live.publish(&mut self.live).await;
-        }
+        self.publish_live().await;
         outcome
+    }
+
+    /// Handles the packet that the bytes begin with, and gives its length; `None` if it is not whole yet.
+    fn handle_next(&mut self, bytes: &[u8]) -> Result<Option<usize>, Ending> {
+        let Some(length) = packet_length(bytes, self.shared.limits.max_packet_size)? else { return Ok(None) };
+        let Some(packet) = bytes.get(..length) else { return Ok(None) };
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.heard(Instant::now());
+        }
+        self.handle_packet(decode(packet, self.version)?)?;
+        Ok(Some(length))
+    }
+
+    async fn publish_live(&mut self) {
+        const KEPT_CAPACITY: usize = 16;
+        if self.live.is_empty() {
+            return;
+        }
+        self.shared.live.publish(&mut self.live).await;
+        self.live_bytes = 0;
+        if self.live.capacity() > KEPT_CAPACITY {
+            self.live = Vec::new();
+        }
     }
 
     /// Writes what there is to write, and is ready when something was read.
@@ -233,7 +278,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 }
                 outbound.register(cx.waker());
             }
-            if self.wire.backlog() == 0 {
+            if self.wire.is_written() {
                 return Ok(());
             }
             match self.wire.poll_write(cx) {
@@ -257,6 +302,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         Poll::Pending
     }
 
+    /// Appends a packet.
+    ///
+    /// # Errors
+    /// The connection has to end because the packet exceeds the client's Maximum Packet Size `[MQTT-3.1.2-24]`.
+    fn write(&mut self, packet: ServerPacket<'_>) -> Result<(), Ending> {
+        if let Some(maximum) = self.maximum_packet_size
+            && packet.encoded_len(self.version) > maximum as usize
+        {
+            let what = "the answer to its packet exceeds its Maximum Packet Size";
+            return Err(Ending(DisconnectCause::Violation { reason: ReasonCode::PacketTooLarge, what }));
+        }
+        packet.encode(self.version, &mut self.wire.output);
+        Ok(())
+    }
+
     /// Tells a MQTT 5 client why, where it was not the one to end the connection.
     fn write_disconnect(&mut self, ending: &Ending) {
         let (reason, what) = match &ending.0 {
@@ -265,14 +325,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             DisconnectCause::Violation { reason, what } => (*reason, Some(*what)),
             DisconnectCause::Server(reason) => (*reason, None),
         };
-        let maximum = self.maximum_packet_size.map_or(usize::MAX, |size| size as usize);
-        let packet = ServerPacket::Disconnect { reason, reason_string: what };
-        if packet.encoded_len(self.version) <= maximum {
-            packet.encode(self.version, &mut self.wire.output);
-        } else {
-            ServerPacket::Disconnect { reason, reason_string: None }
-                .encode(self.version, &mut self.wire.output);
-        }
+        // Without the text it may fit; if not even so, closing says enough.
+        let _ = self
+            .write(ServerPacket::Disconnect { reason, reason_string: what })
+            .or_else(|_| self.write(ServerPacket::Disconnect { reason, reason_string: None }));
     }
 }
 
@@ -286,7 +342,7 @@ fn emit_connected(
     Counters::add(&shared.counters.connected, 1);
     shared.events.emit(|| Event::Connected {
         name: Arc::clone(&session.name),
-        client_id: (*session.client_id).into(),
+        client_id: excerpt(&session.client_id),
         peer,
         version,
         session_present,
@@ -297,7 +353,7 @@ fn emit_disconnected(shared: &Shared, session: &Session, cause: DisconnectCause)
     Counters::subtract(&shared.counters.connected, 1);
     shared.events.emit(|| Event::Disconnected {
         name: Arc::clone(&session.name),
-        client_id: (*session.client_id).into(),
+        client_id: excerpt(&session.client_id),
         cause,
     });
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How much one read takes at most.
-const READ_SIZE: usize = 64 * 1024;
+pub const READ_SIZE: usize = 64 * 1024;
 
 /// How much is written ahead of a client that does not read: beyond it nothing more is made for it, and nothing more
 /// is read from it.
@@ -34,17 +34,24 @@ pub struct Wire<S> {
     /// To be written.
     pub output: Vec<u8>,
     written: usize,
+    /// Whether the stream may still hold back what it took.
+    unflushed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Buffers for a stream; allocates nothing yet.
     pub fn new(stream: S) -> Self {
-        Self { stream, input: Vec::new(), output: Vec::new(), written: 0 }
+        Self { stream, input: Vec::new(), output: Vec::new(), written: 0, unflushed: false }
     }
 
     /// Bytes that the client has not taken yet.
     pub fn backlog(&self) -> usize {
         self.output.len() - self.written
+    }
+
+    /// Whether everything is on its way to the client.
+    pub fn is_written(&self) -> bool {
+        self.backlog() == 0 && !self.unflushed
     }
 
     /// Reads what is there, once, at most `limit` bytes, and appends it to `input`. 0 is the end of the stream.
@@ -61,6 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Writes `output` as far as the stream takes it: ready when all is written.
     pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.written < self.output.len() {
+            self.unflushed = true;
             match Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..])? {
                 Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(written) => self.written += written,
@@ -74,6 +82,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.written = 0;
         empty(&mut self.output);
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.unflushed = false;
         Poll::Ready(Ok(()))
     }
 

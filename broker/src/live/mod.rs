@@ -149,6 +149,12 @@ impl LiveLane {
         }
     }
 
+    /// Kills the router's thread.
+    #[cfg(test)]
+    pub(crate) fn kill_router(&self) {
+        self.shared.links[0].kill_router();
+    }
+
     /// Messages of one topic take one link, which keeps their order.
     fn link_of(&self, message: &Message) -> usize {
         match self.shared.links.len() {

@@ -1,4 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a slow deliver blocks on purpose, and what the tests collect must not hold the lane up"
+)]
 
 use std::{sync::Arc, time::Duration};
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, num::NonZeroU16};
 
-use crate::codec::{PacketId, Publish, QoS, ReasonCode};
+use crate::codec::{PacketId, Publish, QoS, ReasonCode, Version};
 
 /// The receiving half of a session's protocol state. Without sockets and clocks.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct Inbound {
     aliases: Vec<Option<Box<str>>>,
     /// QoS 2 identifiers whose message was taken and whose PUBREL is still to come; belongs to the session.
     unreleased: HashSet<PacketId>,
+    /// How many QoS 1 and 2 messages the client may have in flight on this network connection.
+    quota: NonZeroU16,
     /// How many of the unreleased arrived on this network connection: the client's quota begins anew with each.
     quota_used: u16,
 }
@@ -37,19 +39,25 @@ impl Inbound {
             topic_alias_maximum,
             aliases: Vec::new(),
             unreleased: HashSet::new(),
+            quota: receive_maximum,
             quota_used: 0,
         }
     }
 
-    /// A network connection begins: Topic Aliases and the quota belong to it `[MQTT-3.3.2-7]`.
-    pub fn handle_connect(&mut self) {
+    /// A network connection begins: Topic Aliases and the quota belong to it `[MQTT-3.3.2-7]`. MQTT 3.1.1 knows no
+    /// Receive Maximum.
+    pub fn handle_connect(&mut self, version: Version) {
         self.aliases = Vec::new();
         self.quota_used = 0;
+        self.quota = match version {
+            Version::V311 => NonZeroU16::MAX,
+            Version::V5 => self.receive_maximum,
+        };
     }
 
-    /// Forgets all identifiers: the session begins anew.
-    pub fn clear(&mut self) {
-        self.unreleased.clear();
+    /// The network connection ended.
+    pub fn handle_disconnect(&mut self) {
+        self.aliases = Vec::new();
     }
 
     /// Resolves the Topic Alias and recognises QoS 2 messages that were taken before.
@@ -58,7 +66,7 @@ impl Inbound {
     /// Why the connection must end: Topic Alias invalid `[MQTT-3.3.2-8, -9]`, Protocol error for an alias that was
     /// never set, Receive Maximum exceeded `[MQTT-3.3.4-7, -9]`.
     pub fn handle_publish<'a>(&'a mut self, publish: &Publish<'a>) -> Result<Incoming<'a>, ReasonCode> {
-        if publish.qos != QoS::AtMostOnce && self.quota_used >= self.receive_maximum.get() {
+        if publish.qos != QoS::AtMostOnce && self.quota_used >= self.quota.get() {
             let known = publish.packet_id.is_some_and(|id| self.unreleased.contains(&id));
             if !known {
                 return Err(ReasonCode::ReceiveMaximumExceeded);
@@ -149,7 +157,7 @@ mod tests {
     fn aliases_end_with_the_network_connection() {
         let mut inbound = inbound(10);
         inbound.handle_publish(&publish(QoS::AtMostOnce, 0, "a", 1)).unwrap();
-        inbound.handle_connect();
+        inbound.handle_connect(Version::V5);
         assert_eq!(
             inbound.handle_publish(&publish(QoS::AtMostOnce, 0, "", 1)),
             Err(ReasonCode::ProtocolError)
@@ -162,7 +170,7 @@ mod tests {
         let message = publish(QoS::ExactlyOnce, 7, "a", 0);
         assert_eq!(inbound.handle_publish(&message), Ok(Incoming::New { topic: "a" }));
         inbound.accept(message.packet_id.unwrap());
-        inbound.handle_connect();
+        inbound.handle_connect(Version::V5);
         assert_eq!(inbound.handle_publish(&message), Ok(Incoming::Duplicate));
         assert_eq!(inbound.handle_pubrel(message.packet_id.unwrap()), ReasonCode::Success);
         assert_eq!(inbound.handle_pubrel(message.packet_id.unwrap()), ReasonCode::PacketIdentifierNotFound);
@@ -182,5 +190,16 @@ mod tests {
         }
         inbound.handle_pubrel(first.packet_id.unwrap());
         assert!(inbound.handle_publish(&publish(QoS::AtLeastOnce, 2, "a", 0)).is_ok());
+    }
+
+    #[test]
+    fn a_v311_client_knows_no_receive_maximum() {
+        let mut inbound = inbound(1);
+        inbound.handle_connect(Version::V311);
+        for id in 1..=1_100 {
+            let message = publish(QoS::ExactlyOnce, id, "a", 0);
+            assert!(inbound.handle_publish(&message).is_ok());
+            inbound.accept(message.packet_id.unwrap());
+        }
     }
 }

@@ -7,13 +7,15 @@
 mod inbound;
 mod outbound;
 mod registry;
+#[cfg(test)]
+mod testing;
 mod window;
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,10 +25,11 @@ use tokio::{sync::MutexGuard, task::AbortHandle, time::Instant};
 
 pub use inbound::{Inbound, Incoming};
 pub use outbound::{ClientSettings, Outbound};
-pub use registry::{Registry, TooManySessions};
+pub use registry::Registry;
 
 use crate::{
-    access::Grant, codec::ReasonCode, limits::Limits, message::Message, subscriptions::SubscriptionOptions,
+    access::Grant, clock, codec::ReasonCode, limits::Limits, message::Message,
+    subscriptions::SubscriptionOptions,
 };
 
 /// A session: identified by the authenticated name **and** the Client Identifier.
@@ -47,6 +50,8 @@ pub struct Session {
     attachment: tokio::sync::Mutex<()>,
     /// Connections that want to take the session over.
     newcomers: AtomicUsize,
+    /// When the client was heard last, in milliseconds since the Unix epoch.
+    last_heard: AtomicU64,
 }
 
 /// How long a session lasts, what it subscribes to and what it leaves behind.
@@ -58,6 +63,8 @@ pub struct Lifetime {
     pub will: Option<PendingWill>,
     /// Online, offline or ended.
     pub presence: SessionPresence,
+    /// Whether a connection was attached before.
+    pub begun: bool,
 }
 
 /// Whether a session has a connection.
@@ -100,14 +107,16 @@ impl Session {
             lifetime: Mutex::new(Lifetime::default()),
             attachment: tokio::sync::Mutex::new(()),
             newcomers: AtomicUsize::new(0),
+            last_heard: AtomicU64::new(clock::unix_ms()),
         }
     }
 
-    /// Waits until no other connection is attached, having told the one that is to close as taken over
-    /// `[MQTT-3.1.4-3]`. Whoever holds the result is the session's only connection.
-    pub async fn attach(&self) -> MutexGuard<'_, ()> {
+    /// Waits until no other connection is attached, having told the one that is to close and why: taken over
+    /// `[MQTT-3.1.4-3]`, or that another session needs its place. Whoever holds the result is the session's only
+    /// connection.
+    pub async fn attach(&self, reason: ReasonCode) -> MutexGuard<'_, ()> {
         let newcomer = Newcomer::new(&self.newcomers);
-        self.outbound.lock().request_close(ReasonCode::SessionTakenOver);
+        self.outbound.lock().request_close(reason);
         let attachment = self.attachment.lock().await;
         drop(newcomer);
         attachment
@@ -127,7 +136,7 @@ impl Session {
 
     /// Begins to send to the client that is attached. If another one waits already, this one is closed at once.
     pub fn handle_connect(&self, client: ClientSettings) {
-        self.inbound.lock().handle_connect();
+        self.inbound.lock().handle_connect(client.version);
         let mut outbound = self.outbound.lock();
         outbound.handle_connect(client);
         if self.newcomers.load(Ordering::SeqCst) > 0 {
@@ -135,9 +144,24 @@ impl Session {
         }
     }
 
+    /// The client was heard.
+    pub fn heard(&self, now: u64) {
+        self.last_heard.store(now, Ordering::Relaxed);
+    }
+
+    /// When the client was heard last, in milliseconds since the Unix epoch.
+    pub fn last_heard(&self) -> u64 {
+        self.last_heard.load(Ordering::Relaxed)
+    }
+
     /// Whether the session is over.
     pub fn has_ended(&self) -> bool {
         matches!(self.lifetime.lock().presence, SessionPresence::Ended)
+    }
+
+    /// Whether a connection was attached before.
+    pub fn has_begun(&self) -> bool {
+        self.lifetime.lock().begun
     }
 
     /// Whether a connection is attached, or about to be.

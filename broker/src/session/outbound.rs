@@ -192,7 +192,7 @@ impl Outbound {
         self.close_request
     }
 
-    /// Forgets all messages and all that is in flight: the session begins anew, or is over.
+    /// Forgets all messages and all that is in flight: the session is over.
     pub fn clear(&mut self) {
         self.live.clear();
         self.assured.clear();
@@ -307,29 +307,43 @@ impl Client {
         let topic = message.topic();
         let alias = self.aliases.get(topic).copied();
         let new_alias = self.free_alias().filter(|_| alias.is_none());
-        let packet = ServerPacket::Publish(ServerPublish {
+        let without_alias = ServerPublish {
             dup,
             qos: delivery.qos,
             retain: delivery.retain,
-            topic: if alias.is_some() { "" } else { topic },
+            topic,
             packet_id,
             message_expiry: expiry,
-            topic_alias: alias.or(new_alias),
+            topic_alias: None,
             subscription_ids: &delivery.subscription_ids,
             forwarded: message.forwarded(),
             payload: message.payload(),
-        });
+        };
         let version = self.settings.version;
-        if let Some(maximum) = self.settings.maximum_packet_size
-            && packet.encoded_len(version) > maximum as usize
-        {
-            return false;
+        let maximum = self.settings.maximum_packet_size;
+        let fits = |packet: &ServerPacket<'_>| {
+            maximum.is_none_or(|maximum| packet.encoded_len(version) <= maximum as usize)
+        };
+        let aliased = alias.or(new_alias).map(|topic_alias| {
+            ServerPacket::Publish(ServerPublish {
+                topic: if alias.is_some() { "" } else { topic },
+                topic_alias: Some(topic_alias),
+                ..without_alias
+            })
+        });
+        if let Some(packet) = aliased.filter(fits) {
+            packet.encode(version, out);
+            if let Some(alias) = new_alias {
+                self.aliases.insert(topic.into(), alias);
+            }
+            return true;
         }
-        packet.encode(version, out);
-        if let Some(alias) = new_alias {
-            self.aliases.insert(topic.into(), alias);
+        let packet = ServerPacket::Publish(without_alias);
+        let written = fits(&packet);
+        if written {
+            packet.encode(version, out);
         }
-        true
+        written
     }
 
     fn free_alias(&self) -> Option<NonZeroU16> {
@@ -341,3 +355,11 @@ impl Client {
 fn pubrel(packet_id: PacketId, reason: ReasonCode) -> ServerPacket<'static> {
     ServerPacket::PubRel(ServerAck { packet_id, reason, reason_string: None })
 }
+
+#[cfg(test)]
+#[path = "outbound_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod model_tests;

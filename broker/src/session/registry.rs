@@ -24,51 +24,35 @@ pub struct Registry {
 pub struct Found {
     /// It.
     pub session: Arc<Session>,
-    /// Whether it was there before.
-    pub existed: bool,
     /// The one that gave way for it. The caller ends it.
     pub evicted: Option<Arc<Session>>,
 }
 
-/// The name has as many sessions as it may, and all are online.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooManySessions;
-
 impl Registry {
     /// Finds the session or makes a new one. Where the name has as many as it may, the one that is offline for longest
-    /// gives way.
-    ///
-    /// # Errors
-    /// [`TooManySessions`].
-    pub fn find_or_create(
-        &self,
-        name: &str,
-        client_id: &str,
-        limits: &Limits,
-    ) -> Result<Found, TooManySessions> {
+    /// gives way; where all are online, the one that was heard from least recently: most likely its client is gone and
+    /// nobody has noticed.
+    pub fn find_or_create(&self, name: &str, client_id: &str, limits: &Limits) -> Found {
         let mut by_name = self.by_name.lock();
         if let Some(session) =
             by_name.get(name).and_then(|all| all.iter().find(|s| *s.client_id == *client_id))
         {
-            return Ok(Found { session: Arc::clone(session), existed: true, evicted: None });
+            return Found { session: Arc::clone(session), evicted: None };
         }
         let shared_name = by_name.get_key_value(name).map_or_else(|| Arc::from(name), |(k, _)| Arc::clone(k));
         let sessions = by_name.entry(Arc::clone(&shared_name)).or_default();
         let evicted = if sessions.len() < limits.sessions_per_name {
             None
         } else {
-            let (_, oldest) = sessions
-                .iter()
-                .enumerate()
-                .filter_map(|(at, session)| Some((session.offline_since()?, at)))
-                .min()
-                .ok_or(TooManySessions)?;
-            Some(sessions.remove(oldest))
+            let offline = sessions.iter().filter_map(|session| Some((session.offline_since()?, session.id)));
+            let online = sessions.iter().map(|session| (session.last_heard(), session.id));
+            let chosen = offline.min().map(|(_, id)| id).or_else(|| online.min().map(|(_, id)| id));
+            sessions.iter().position(|session| Some(session.id) == chosen).map(|at| sessions.remove(at))
         };
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Arc::new(Session::new(id, shared_name, client_id, limits));
         sessions.push(Arc::clone(&session));
-        Ok(Found { session, existed: false, evicted })
+        Found { session, evicted }
     }
 
     /// Takes a session out; nothing happens if it is not in.

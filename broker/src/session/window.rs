@@ -142,3 +142,7 @@ impl Window {
         true
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -18,6 +18,8 @@ pub struct SubscriptionOptions {
     pub retain_as_published: bool,
     /// Subscription Identifier.
     pub subscription_id: Option<u32>,
+    /// How many changes of the retained messages there were when it began: what they were it has heard.
+    pub since: u64,
 }
 
 /// A session that wants a message, once, however many of its subscriptions match.
@@ -34,6 +36,8 @@ pub struct Match<S> {
     /// The identifiers of all of them that have one, in no order, the same one as often as it was given
     /// `[MQTT-3.3.4-3, -4]`. Holds no memory if there are none.
     pub subscription_ids: Vec<u32>,
+    /// The earliest [`SubscriptionOptions::since`] of them.
+    pub since: u64,
 }
 
 /// Which sessions subscribed to which Topic Filters. `S` is the handle of a session, cheap to clone.
@@ -105,6 +109,7 @@ impl<S> Match<S> {
         }
         self.qos = self.qos.max(other.qos);
         self.retain_as_published |= other.retain_as_published;
+        self.since = self.since.min(other.since);
         self.subscription_ids.append(&mut other.subscription_ids);
         true
     }
@@ -322,6 +327,7 @@ impl<S: Clone> Leaf<S> {
             qos: subscriber.options.qos,
             retain_as_published: subscriber.options.retain_as_published,
             subscription_ids: subscriber.options.subscription_id.into_iter().collect(),
+            since: subscriber.options.since,
         }));
     }
 }

@@ -6,6 +6,7 @@ use crate::subscriptions::filter::matches;
 const PLAIN: SubscriptionOptions = SubscriptionOptions {
     qos: QoS::AtMostOnce,
     no_local: false,
+    since: 0,
     retain_as_published: false,
     subscription_id: None,
 };
@@ -43,6 +44,7 @@ fn one_entry_per_session_with_the_highest_qos_and_all_identifiers() {
         qos: QoS::AtLeastOnce,
         retain_as_published: false,
         subscription_ids: vec![9],
+        since: 0,
     };
     let seven = Match {
         session: 7,
@@ -50,6 +52,7 @@ fn one_entry_per_session_with_the_highest_qos_and_all_identifiers() {
         qos: QoS::ExactlyOnce,
         retain_as_published: true,
         subscription_ids: vec![3, 3],
+        since: 0,
     };
     assert_eq!(found, [five, seven]);
 }
@@ -209,7 +212,8 @@ fn expected(model: &[(String, u64, SubscriptionOptions)], topic: &str, publisher
             wanting.iter().filter_map(|options| options.subscription_id).collect();
         subscription_ids.sort_unstable();
         let retain_as_published = wanting.iter().any(|options| options.retain_as_published);
-        expected.push(Match { session, handle: session, qos, retain_as_published, subscription_ids });
+        let since = wanting.iter().map(|options| options.since).min().unwrap();
+        expected.push(Match { session, handle: session, qos, retain_as_published, subscription_ids, since });
     }
     expected
 }
@@ -225,12 +229,13 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn options() -> impl Strategy<Value = SubscriptionOptions> {
     let qos = prop::sample::select(vec![QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce]);
-    (qos, any::<bool>(), any::<bool>(), prop::option::of(1..4_u32)).prop_map(
-        |(qos, no_local, retain_as_published, subscription_id)| SubscriptionOptions {
+    (qos, any::<bool>(), any::<bool>(), prop::option::of(1..4_u32), 0..4_u64).prop_map(
+        |(qos, no_local, retain_as_published, subscription_id, since)| SubscriptionOptions {
             qos,
             no_local,
             retain_as_published,
             subscription_id,
+            since,
         },
     )
 }

@@ -1,0 +1,84 @@
+//! How many connections there may be: those that are logged in have places, those that are not yet wait in line.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use crate::limits::Limits;
+
+/// Counts connections. Strangers who never send a CONNECT take nothing from clients that are logged in, and not for long
+/// from those that want to log in: when the line is full, the one that waits for longest is closed.
+pub struct Admission {
+    places: Arc<Semaphore>,
+    place_count: u32,
+    line: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    line_limit: usize,
+    last_number: AtomicU64,
+}
+
+/// A connection that has not logged in yet. Leaves the line when it is dropped.
+pub struct Waiting<'a> {
+    admission: &'a Admission,
+    number: u64,
+    give_way: Arc<Notify>,
+}
+
+impl Admission {
+    /// For the limits of a broker.
+    pub fn new(limits: &Limits) -> Self {
+        let place_count = u32::try_from(limits.connections).unwrap_or(u32::MAX).min(1 << 24);
+        Self {
+            places: Arc::new(Semaphore::new(place_count as usize)),
+            place_count,
+            line: Mutex::new(BTreeMap::new()),
+            line_limit: limits.logins.max(1),
+            last_number: AtomicU64::new(0),
+        }
+    }
+
+    /// A connection arrived: it waits in line until it has logged in.
+    pub fn enter(&self) -> Waiting<'_> {
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed);
+        let give_way = Arc::new(Notify::new());
+        let mut line = self.line.lock();
+        if line.len() >= self.line_limit
+            && let Some((_, longest)) = line.pop_first()
+        {
+            longest.notify_one();
+        }
+        line.insert(number, Arc::clone(&give_way));
+        drop(line);
+        Waiting { admission: self, number, give_way }
+    }
+
+    /// A place for a client that has logged in; `None` if all are taken.
+    pub fn take_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Waits until no client is left; nobody gets a place any more.
+    pub async fn all_gone(&self) {
+        // An error says that the semaphore is closed, which nobody does.
+        let _ = self.places.acquire_many(self.place_count).await;
+    }
+}
+
+impl Waiting<'_> {
+    /// Ready when the connection has to make room for others.
+    pub async fn must_give_way(&self) {
+        self.give_way.notified().await;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.admission.line.lock().remove(&self.number);
+    }
+}
