@@ -255,7 +255,7 @@ fn flooding_publishers_do_not_starve_others() {
 #[test]
 fn two_connects_at_once_agree_about_whose_session_is_new() {
     let broker = Broker::start();
-    for round in 0..300 {
+    for round in 0..2000 {
         let connect = Connect::new(&format!("round-{round}")).persistent(V5);
         let barrier = Barrier::new(2);
         let serve = || {
@@ -282,8 +282,9 @@ fn two_connects_at_once_agree_about_whose_session_is_new() {
         });
         let (winner, loser) = if one.0 { (one, two) } else { (two, one) };
         assert_eq!((winner.0, loser.0), (true, false), "round {round}: one of them stays");
-        assert_eq!(winner.1, Some(true), "round {round}: the second finds the session of the first");
-        assert_ne!(loser.1, Some(true), "round {round}: the first finds nothing");
+        let told = (loser.1, winner.1);
+        let right = matches!(told, (Some(false), Some(true)) | (None, Some(_)));
+        assert!(right, "round {round}: session present {told:?} for the first and the second");
     }
 }
 
