@@ -137,7 +137,9 @@ fn a_session_that_is_online_gives_way_when_all_are() {
             (0..SESSIONS_PER_DEVICE).map(|number| connect(format!("session-{number}"))).collect();
         // The bridge tells them apart by milliseconds.
         std::thread::sleep(Duration::from_millis(5));
-        [0, 2, 3].map(|number: usize| clients[number].expect_silence());
+        for number in [0, 2, 3] {
+            clients[number].expect_silence();
+        }
         clients.push(connect("newcomer".into()));
         clients.remove(1).expect_ended(0x97);
         clients.iter_mut().for_each(Client::expect_silence);
