@@ -71,6 +71,11 @@ impl Broker {
         self.process.as_ref().map(Process::resident)
     }
 
+    /// The most memory that was ever resident, in bytes; `None` if the process is not ours.
+    pub fn peak(&self) -> Option<u64> {
+        self.process.as_ref().map(Process::peak)
+    }
+
     /// Fails unless the broker serves a client that comes now.
     #[track_caller]
     pub fn assert_alive(&self) {
