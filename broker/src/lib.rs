@@ -18,10 +18,11 @@ mod listener;
 pub mod live;
 pub mod message;
 mod queue;
-pub mod retained;
+mod retained;
 mod routing;
 mod session;
 mod shared;
-pub mod subscriptions;
+mod subscriptions;
 
 pub use broker::{Broker, PublishError, SessionInfo, Statistics};
+pub use subscriptions::filter;

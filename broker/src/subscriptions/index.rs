@@ -83,16 +83,6 @@ impl<S: Clone> Subscriptions<S> {
             out.dedup_by(|next, kept| kept.absorb(next));
         }
     }
-
-    /// How many subscriptions there are, counting each session's.
-    pub fn len(&self) -> usize {
-        self.trie.read().len
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl<S: Clone> Default for Subscriptions<S> {
