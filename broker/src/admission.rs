@@ -24,8 +24,8 @@ pub struct Admission {
 }
 
 /// A connection that has not logged in yet. Leaves the line when it is dropped.
-pub struct Waiting<'a> {
-    admission: &'a Admission,
+pub struct Waiting {
+    admission: Arc<Admission>,
     number: u64,
     give_way: Arc<Notify>,
 }
@@ -44,7 +44,7 @@ impl Admission {
     }
 
     /// A connection arrived: it waits in line until it has logged in.
-    pub fn enter(&self) -> Waiting<'_> {
+    pub fn enter(self: &Arc<Self>) -> Waiting {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         let give_way = Arc::new(Notify::new());
         let mut line = self.line.lock();
@@ -55,7 +55,7 @@ impl Admission {
         }
         line.insert(number, Arc::clone(&give_way));
         drop(line);
-        Waiting { admission: self, number, give_way }
+        Waiting { admission: Arc::clone(self), number, give_way }
     }
 
     /// A place for a client that has logged in; `None` if all are taken.
@@ -70,15 +70,49 @@ impl Admission {
     }
 }
 
-impl Waiting<'_> {
+impl Waiting {
     /// Ready when the connection has to make room for others.
     pub async fn must_give_way(&self) {
         self.give_way.notified().await;
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.admission.line.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::pin, task::Context};
+
+    use super::*;
+
+    fn gives_way(waiting: &Waiting) -> bool {
+        let must = pin!(waiting.must_give_way());
+        must.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn the_one_that_waits_for_longest_gives_way() {
+        let admission = Arc::new(Admission::new(&Limits { logins: 2, ..Limits::default() }));
+        let first = admission.enter();
+        let second = admission.enter();
+        assert!(!gives_way(&first) && !gives_way(&second));
+        let third = admission.enter();
+        assert!(gives_way(&first) && !gives_way(&second) && !gives_way(&third));
+        drop(second);
+        let fourth = admission.enter();
+        assert!(!gives_way(&third) && !gives_way(&fourth), "whoever has logged in is not in line any more");
+    }
+
+    #[test]
+    fn there_are_as_many_places_as_connections_allowed() {
+        let admission = Admission::new(&Limits { connections: 1, ..Limits::default() });
+        let place = admission.take_place();
+        assert!(place.is_some() && admission.take_place().is_none());
+        drop(place);
+        assert!(admission.take_place().is_some());
     }
 }

@@ -109,7 +109,7 @@ impl Broker {
         })?;
         let shared = Shared {
             access,
-            admission: Admission::new(&limits),
+            admission: Arc::new(Admission::new(&limits)),
             sessions: Registry::default(),
             subscriptions,
             retained: Retained::new(RetainedLimits {

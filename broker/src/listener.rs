@@ -26,7 +26,8 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 prepare(&stream);
-                tokio::spawn(connection::serve(Arc::clone(&shared), stream, peer));
+                let waiting = shared.admission.enter();
+                tokio::spawn(connection::serve(Arc::clone(&shared), waiting, stream, peer));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {

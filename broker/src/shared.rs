@@ -29,7 +29,7 @@ pub type Matches = Vec<Match<Arc<Session>>>;
 pub struct Shared {
     pub access: Arc<dyn Access>,
     pub limits: Limits,
-    pub admission: Admission,
+    pub admission: Arc<Admission>,
     pub sessions: Registry,
     pub subscriptions: Arc<Index>,
     pub retained: Retained,

@@ -27,6 +27,7 @@ use self::{
 };
 use crate::{
     access::Grant,
+    admission::Waiting,
     clock,
     codec::{DecodeError, ReasonCode, ServerPacket, Version, decode, packet_length},
     events::{Counters, DisconnectCause, Event, excerpt},
@@ -44,13 +45,12 @@ const PACKETS_AT_A_TIME: usize = 256;
 /// So many bytes of QoS 0 messages go to the live lane at once.
 const LIVE_BATCH: usize = 256 * 1024;
 
-/// Serves one client from its first byte to its last.
-pub async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr)
+/// Serves one client, which waits in line to log in, from its first byte to its last.
+pub async fn serve<S>(shared: Arc<Shared>, waiting: Waiting, stream: S, peer: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(stream);
-    let waiting = shared.admission.enter();
     let outcome = tokio::select! {
         outcome = log_in(&shared, &mut wire, peer) => outcome,
         () = waiting.must_give_way() => Err(NotLoggedIn::silent("it sent no CONNECT while others wanted to log in")),

@@ -52,7 +52,8 @@ impl World {
     fn client_with_pipe(&self, bytes: usize) -> Client {
         let (ours, theirs) = duplex(bytes);
         let peer = "127.0.0.1:1".parse().unwrap();
-        tokio::spawn(connection::serve(Arc::clone(&self.broker.shared), theirs, peer));
+        let shared = &self.broker.shared;
+        tokio::spawn(connection::serve(Arc::clone(shared), shared.admission.enter(), theirs, peer));
         Client { stream: ours, input: BytesMut::new() }
     }
 
