@@ -102,6 +102,13 @@ impl Diary {
                 );
                 self.other.complain(complaint);
             }
+            Event::StoreFailing { detail } => tracing::error!("messages cannot be kept: {detail}"),
+            Event::StoreRecovered => tracing::warn!("messages are kept again"),
+            Event::StoreDamaged { name, messages } => tracing::error!(
+                "{messages} messages that were kept for {} are damaged and lost; stop the bridge and run \
+                 `ior-bridge store verify`",
+                self.label(name)
+            ),
         }
     }
 

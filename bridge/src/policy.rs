@@ -120,6 +120,11 @@ impl Access for Policy {
             Some(account) => Ok(Arc::clone(&account.rights) as Arc<dyn Grant>),
         }
     }
+
+    fn grant(&self, name: &str) -> Option<Arc<dyn Grant>> {
+        let account = self.accounts.get(name).filter(|account| !account.disabled)?;
+        Some(Arc::clone(&account.rights) as Arc<dyn Grant>)
+    }
 }
 
 impl Rights {

@@ -3,13 +3,14 @@
 //! `cargo run --release -p ior-broker --example open -- --listen 127.0.0.1:1883`
 #![forbid(unsafe_code)]
 
-use std::{error::Error, net::SocketAddr, sync::Arc};
+use std::{error::Error, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use clap::Parser;
 use ior_broker::{
     Broker,
     access::{Access, Grant, Login, Refusal},
     limits::Limits,
+    store::{Durability, StoreSettings},
 };
 use tokio::net::TcpListener;
 
@@ -19,6 +20,9 @@ struct Arguments {
     /// Address and port; port 0 lets the system choose one.
     #[arg(long, default_value = "127.0.0.1:1883")]
     listen: SocketAddr,
+    /// Directory of a store; without one everything is kept in memory.
+    #[arg(long)]
+    store: Option<PathBuf>,
 }
 
 struct Open;
@@ -31,6 +35,10 @@ struct Everything {
 impl Access for Open {
     fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal> {
         Ok(Arc::new(Everything { name: login.user_name.unwrap_or("anonymous").to_owned() }))
+    }
+
+    fn grant(&self, name: &str) -> Option<Arc<dyn Grant>> {
+        Some(Arc::new(Everything { name: name.to_owned() }))
     }
 }
 
@@ -54,7 +62,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_env_filter("info,rumqttd=off").with_writer(std::io::stderr).init();
     // Many anonymous clients share one name here, so the limits of one name are those of all.
     let limits = Limits { sessions_per_name: 100_000, ..Limits::default() };
-    let broker = Broker::start(Arc::new(Open), limits)?;
+    let store = arguments.store.map(|directory| StoreSettings { directory, durability: Durability::Fsync });
+    let broker = Broker::start(Arc::new(Open), limits, store.as_ref())?;
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("listening on {}", listener.local_addr()?);
     broker.serve(listener);

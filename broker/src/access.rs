@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::codec::{ReasonCode, Version};
+use crate::{
+    codec::{ReasonCode, Version},
+    limits::FlowLimits,
+};
 
 /// Decides about logins. Implemented by the embedder; asked once per CONNECT. Must not block.
 pub trait Access: Send + Sync + 'static {
@@ -11,6 +14,27 @@ pub trait Access: Send + Sync + 'static {
     /// # Errors
     /// The refusal that the client is told in its CONNACK.
     fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal>;
+
+    /// What a name that logged in earlier may do now: asked when sessions, retained messages and Will Messages are
+    /// taken over from an earlier run. `None` if it may not log in any more: then all that was kept of it goes.
+    fn grant(&self, name: &str) -> Option<Arc<dyn Grant>>;
+
+    /// Which flow the QoS 1 and 2 messages of a Topic Name count for in the queues of their receivers; `None` for the one
+    /// that has no name and the [`crate::limits::Limits`]. All messages of a topic belong to the same flow. Asked for
+    /// every such message, so it should be quick; must not block.
+    fn flow(&self, topic: &str) -> Option<Flow> {
+        let _ = topic;
+        None
+    }
+}
+
+/// Messages that share a place in every receiver's queue, with limits of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flow {
+    /// What it is called in the store: unique, not empty, the same after a restart.
+    pub name: Arc<str>,
+    /// How much of it waits for each receiver.
+    pub limits: FlowLimits,
 }
 
 /// What a client says about itself in CONNECT.

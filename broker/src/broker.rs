@@ -25,6 +25,7 @@ use crate::{
     routing::deliver_live,
     session::Registry,
     shared::{Index, Matches, Shared},
+    store::StoreSettings,
 };
 
 /// How long a stop waits for clients to read that the broker stops.
@@ -83,6 +84,29 @@ impl std::fmt::Display for PublishError {
 
 impl std::error::Error for PublishError {}
 
+/// Why a broker could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The live lane's router could not be started.
+    Live(LiveError),
+}
+
+impl From<LiveError> for StartError {
+    fn from(error: LiveError) -> Self {
+        Self::Live(error)
+    }
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Live(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
 /// A session as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -97,11 +121,16 @@ pub struct SessionInfo {
 }
 
 impl Broker {
-    /// Starts a broker that nobody can reach yet.
+    /// Starts a broker that nobody can reach yet. Without a store everything is kept in memory, and gone with the process.
     ///
     /// # Errors
-    /// The live lane's router could not be started.
-    pub fn start(access: Arc<dyn Access>, limits: Limits) -> Result<Self, LiveError> {
+    /// [`StartError`].
+    pub fn start(
+        access: Arc<dyn Access>,
+        limits: Limits,
+        store: Option<&StoreSettings>,
+    ) -> Result<Self, StartError> {
+        let _ = store;
         let subscriptions = Arc::new(Index::new());
         let live = LiveLane::start(LiveSettings::default(), {
             let subscriptions = Arc::clone(&subscriptions);

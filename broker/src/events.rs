@@ -77,6 +77,20 @@ pub enum Event {
         /// The Topic Name.
         topic: Arc<str>,
     },
+    /// The store cannot keep anything now: QoS 1 and 2 messages for sessions that are kept are refused, all else goes on.
+    StoreFailing {
+        /// Why, and what to do about it.
+        detail: Arc<str>,
+    },
+    /// The store keeps what it is given again.
+    StoreRecovered,
+    /// Messages that were kept for a session turned out to be damaged, and are lost.
+    StoreDamaged {
+        /// The session's authenticated name.
+        name: Arc<str>,
+        /// How many.
+        messages: u64,
+    },
 }
 
 /// Why a connection ended.

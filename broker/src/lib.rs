@@ -22,7 +22,8 @@ mod retained;
 mod routing;
 mod session;
 mod shared;
+pub mod store;
 mod subscriptions;
 
-pub use broker::{Broker, PublishError, SessionInfo, Statistics};
+pub use broker::{Broker, PublishError, SessionInfo, StartError, Statistics};
 pub use subscriptions::filter;

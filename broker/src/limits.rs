@@ -37,10 +37,9 @@ pub struct Limits {
     pub subscriptions_per_session: usize,
     /// QoS 0 messages that wait for one connected client; when it is full the oldest goes.
     pub live_queue: QueueLimits,
-    /// QoS 1 and 2 messages that wait for one session, those in flight not counted.
-    pub queue: QueueLimits,
-    /// What happens to a QoS 1 or 2 message for a session whose queue is full.
-    pub when_full: WhenFull,
+    /// QoS 1 and 2 messages that wait for one session, those in flight not counted, unless their flow has its own limits
+    /// ([`crate::access::Access::flow`]).
+    pub flow: FlowLimits,
     /// Retained messages of all topics.
     pub retained: QueueLimits,
     /// Retained messages that clients of one authenticated name have published.
@@ -62,6 +61,17 @@ pub struct QueueLimits {
     pub messages: usize,
     /// Bytes: topics, properties and payloads with their bookkeeping.
     pub bytes: usize,
+}
+
+/// How many QoS 1 and 2 messages of a flow wait for each receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowLimits {
+    /// How much.
+    pub queue: QueueLimits,
+    /// How long; `None` for as long as the session lasts. A message that has been sent once is not concerned.
+    pub max_age: Option<Duration>,
+    /// What happens to a message for a session where the flow has no more room.
+    pub when_full: WhenFull,
 }
 
 /// What happens to a message for a full queue.
@@ -92,8 +102,11 @@ impl Default for Limits {
             session_expiry_max: 30 * 24 * 60 * 60,
             subscriptions_per_session: 100,
             live_queue: QueueLimits { messages: 1_000, bytes: MIB },
-            queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
-            when_full: WhenFull::Reject,
+            flow: FlowLimits {
+                queue: QueueLimits { messages: 100_000, bytes: 64 * MIB },
+                max_age: None,
+                when_full: WhenFull::Reject,
+            },
             retained: QueueLimits { messages: 10_000, bytes: 64 * MIB },
             retained_per_name: 1_000,
         }

@@ -48,7 +48,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     write_credentials(&configuration, &secrets, address.port())?;
 
     let policy = Policy::new(registry, secrets, &rotation, settings.limits.rotation_window);
-    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker())
+    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), None)
         .map(Arc::new)
         .map_err(|error| CommandError::failed(format!("cannot start the broker: {error}")))?;
     tokio::spawn(Diary::new(registry).run(broker.events()));

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use ior_broker::limits::{Limits as BrokerLimits, QueueLimits, WhenFull as BrokerWhenFull};
+use ior_broker::limits::{FlowLimits, Limits as BrokerLimits, QueueLimits, WhenFull as BrokerWhenFull};
 
 use super::{Limits, WhenFull};
 
@@ -25,10 +25,13 @@ impl Limits {
             session_expiry_max: self.session_expiry_max,
             subscriptions_per_session: self.subscriptions_per_session,
             live_queue: QueueLimits { messages: self.live_queue_messages, bytes: self.live_queue_bytes },
-            queue: QueueLimits { messages: self.queue_messages, bytes: self.queue_bytes },
-            when_full: match self.when_full {
-                WhenFull::Reject => BrokerWhenFull::Reject,
-                WhenFull::DropOldest => BrokerWhenFull::DropOldest,
+            flow: FlowLimits {
+                queue: QueueLimits { messages: self.queue_messages, bytes: self.queue_bytes },
+                max_age: None,
+                when_full: match self.when_full {
+                    WhenFull::Reject => BrokerWhenFull::Reject,
+                    WhenFull::DropOldest => BrokerWhenFull::DropOldest,
+                },
             },
             retained: QueueLimits { messages: self.retained_messages, bytes: self.retained_bytes },
             retained_per_name: self.retained_per_device,

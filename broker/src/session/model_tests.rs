@@ -10,7 +10,10 @@ use super::{
     super::testing::{Sent, delivery, id, read},
     *,
 };
-use crate::{codec::QoS, limits::QueueLimits};
+use crate::{
+    codec::QoS,
+    limits::{FlowLimits, QueueLimits},
+};
 
 const WAITING: usize = 8;
 const LIVE: usize = 5;
@@ -111,7 +114,10 @@ impl World {
         let limits = Limits {
             max_inflight: id(MAX_INFLIGHT),
             live_queue: QueueLimits { messages: LIVE, bytes: 1 << 20 },
-            queue: QueueLimits { messages: WAITING, bytes: 1 << 20 },
+            flow: FlowLimits {
+                queue: QueueLimits { messages: WAITING, bytes: 1 << 20 },
+                ..Limits::default().flow
+            },
             ..Limits::default()
         };
         Self {

@@ -72,11 +72,11 @@ impl Outbound {
     /// The state of a new session without a connection.
     pub fn new(limits: &Limits) -> Self {
         Self {
-            when_full: limits.when_full,
+            when_full: limits.flow.when_full,
             max_inflight: limits.max_inflight,
             topic_alias_maximum: limits.topic_alias_maximum,
             live: Queue::new(limits.live_queue),
-            assured: Queue::new(limits.queue),
+            assured: Queue::new(limits.flow.queue),
             window: Window::default(),
             client: None,
             waker: None,

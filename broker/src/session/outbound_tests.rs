@@ -12,7 +12,10 @@ use super::{
     super::testing::{Sent, client, delivery, expiring, id, read},
     *,
 };
-use crate::{codec::QoS, limits::QueueLimits};
+use crate::{
+    codec::QoS,
+    limits::{FlowLimits, QueueLimits},
+};
 
 const ALL: usize = usize::MAX;
 
@@ -267,8 +270,10 @@ fn qos_0_is_for_who_is_connected() {
 #[test]
 fn a_full_queue_refuses_or_drops_the_oldest() {
     let queue = QueueLimits { messages: 2, bytes: 10_000 };
-    let mut rejects = Outbound::new(&Limits { queue, when_full: WhenFull::Reject, ..Limits::default() });
-    let mut drops = Outbound::new(&Limits { queue, when_full: WhenFull::DropOldest, ..Limits::default() });
+    let limits =
+        |when_full| Limits { flow: FlowLimits { queue, when_full, max_age: None }, ..Limits::default() };
+    let mut rejects = Outbound::new(&limits(WhenFull::Reject));
+    let mut drops = Outbound::new(&limits(WhenFull::DropOldest));
     for name in ["a", "b"] {
         rejects.push_assured(assured(name)).unwrap();
         drops.push_assured(assured(name)).unwrap();
@@ -288,7 +293,8 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
 #[test]
 fn a_promised_place_is_kept_and_given_back_also_if_the_session_begins_anew() {
     let queue = QueueLimits { messages: 1, bytes: 10_000 };
-    let mut outbound = connected(&Limits { queue, ..Limits::default() });
+    let mut outbound =
+        connected(&Limits { flow: FlowLimits { queue, ..Limits::default().flow }, ..Limits::default() });
     let place = outbound.reserve(&assured("promised")).unwrap();
     assert_eq!(outbound.push_assured(assured("no room")), Err(QueueFull));
     assert_eq!(outbound.reserve(&assured("no room")).unwrap_err(), QueueFull);

@@ -114,7 +114,10 @@ async fn a_takeover_cancels_a_delayed_will_and_publishes_one_without_delay() {
 async fn messages_lost_while_the_client_was_away_are_counted_when_the_session_ends() {
     let queue = crate::limits::QueueLimits { messages: 1, bytes: 10_000 };
     let when_full = crate::limits::WhenFull::DropOldest;
-    let world = World::with(Limits { queue, when_full, ..Limits::default() });
+    let world = World::with(Limits {
+        flow: crate::limits::FlowLimits { queue, when_full, max_age: None },
+        ..Limits::default()
+    });
     let mut client = world.connect(named("a", 10)).await;
     client.subscribe("t").await;
     drop(client);

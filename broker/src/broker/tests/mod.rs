@@ -41,7 +41,7 @@ impl World {
     }
 
     fn with(limits: Limits) -> Self {
-        Self { broker: Broker::start(Arc::new(Everything), limits).unwrap() }
+        Self { broker: Broker::start(Arc::new(Everything), limits, None).unwrap() }
     }
 
     /// A connection that says nothing yet.
@@ -233,6 +233,10 @@ struct Anything(String);
 impl Access for Everything {
     fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal> {
         Ok(Arc::new(Anything(login.user_name.unwrap_or("anonymous").to_owned())))
+    }
+
+    fn grant(&self, name: &str) -> Option<Arc<dyn Grant>> {
+        Some(Arc::new(Anything(name.to_owned())))
     }
 }
 
