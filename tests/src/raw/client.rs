@@ -34,9 +34,17 @@ enum Event {
 impl Client {
     /// Opens the connection, without a packet.
     pub fn open(addr: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self {
+        Self::try_open(addr, version).unwrap()
+    }
+
+    /// Opens the connection if somebody listens there.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn try_open(addr: SocketAddr, version: Version) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             version,
             stream,
             received: Vec::new(),
@@ -44,7 +52,7 @@ impl Client {
             next_id: 0,
             announced: Vec::new(),
             largest: 0,
-        }
+        })
     }
 
     /// The protocol version.
@@ -168,6 +176,18 @@ impl Client {
             Event::Packet(packet) => Some(packet),
             Event::Closed => None,
             Event::Nothing => panic!("expected a packet or the end of the connection, got nothing"),
+        }
+    }
+
+    /// The next packet, or `None` if there is none within this time.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn poll(&mut self, time: Duration) -> std::io::Result<Option<Packet>> {
+        match self.next(time) {
+            Event::Packet(packet) => Ok(Some(packet)),
+            Event::Nothing => Ok(None),
+            Event::Closed => Err(ErrorKind::ConnectionAborted.into()),
         }
     }
 
