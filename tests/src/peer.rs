@@ -10,7 +10,9 @@ use std::{
 
 use crate::{
     DEADLINE,
-    raw::{Ack, AckPacket, Client, ConnAck, Connect, Encode, Kind, Message, Packet, Publish, Version},
+    raw::{
+        Ack, AckPacket, Client, ConnAck, Connect, Disconnect, Encode, Kind, Message, Packet, Publish, Version,
+    },
 };
 
 /// A client that keeps its session's state. It acknowledges at once what it receives.
@@ -154,8 +156,20 @@ impl Peer {
 
     /// Ends the connection with DISCONNECT.
     pub fn disconnect(&mut self) {
+        self.disconnect_with(Disconnect::default());
+    }
+
+    /// Ends the connection with this DISCONNECT.
+    pub fn disconnect_with(&mut self, disconnect: Disconnect) {
         if let Some(client) = self.connection.take() {
-            client.disconnect();
+            client.disconnect_with(disconnect);
+        }
+    }
+
+    /// Ends the connection without DISCONNECT, and waits until the server has noticed.
+    pub fn lose(&mut self) {
+        if let Some(client) = self.connection.take() {
+            client.cut();
         }
     }
 

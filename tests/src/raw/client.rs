@@ -160,6 +160,22 @@ impl Client {
         self.expect_success(Kind::PubComp, id);
     }
 
+    /// Publishes these payloads with QoS 1, as many at a time as the server allows, and waits until all are acknowledged.
+    #[track_caller]
+    pub fn publish_all(&mut self, topic: &str, payloads: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        let mut payloads = payloads.into_iter();
+        loop {
+            let batch: Vec<_> = (1..=self.receive_maximum().min(1000)).zip(payloads.by_ref()).collect();
+            let Some(&(last, _)) = batch.last() else { return };
+            let publish = |(id, payload)| Publish::new(topic, payload).qos(1, id).encode(self.version);
+            let packets: Vec<u8> = batch.into_iter().flat_map(publish).collect();
+            self.send(packets);
+            for id in 1..=last {
+                self.expect_success(Kind::PubAck, id);
+            }
+        }
+    }
+
     /// The next packet, whatever it is.
     #[track_caller]
     pub fn receive(&mut self) -> Packet {
