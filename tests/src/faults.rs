@@ -54,16 +54,23 @@ pub fn may_mount(test: &str) -> bool {
     false
 }
 
-/// Uses up what is left of the file system that this directory is on, until dropped.
+/// Uses up space of the file system that a directory is on, until dropped.
 pub struct Filler {
     file: PathBuf,
 }
 
 impl Filler {
-    /// Fills it.
+    /// Uses up so many bytes.
+    pub fn take(directory: &Path, bytes: usize) -> Self {
+        let file = directory.join("taken");
+        std::fs::write(&file, vec![0; bytes]).unwrap();
+        Self { file }
+    }
+
+    /// Uses up all that is left.
     pub fn fill(directory: &Path) -> Self {
         use std::io::Write;
-        let file = directory.join("filler");
+        let file = directory.join("filled");
         let mut out = std::fs::File::create(&file).unwrap();
         for size in [1 << 16, 1 << 10, 1] {
             while out.write_all(&vec![0; size]).is_ok() {}

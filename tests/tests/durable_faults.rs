@@ -22,14 +22,15 @@ fn a_full_disk_refuses_what_cannot_be_kept_and_recovers() {
     if !may_mount("a_full_disk_refuses_what_cannot_be_kept_and_recovers") {
         return;
     }
-    let bridge = pairs(2).on_small_disk(8 << 20).start();
+    let bridge = pairs(2).on_small_disk(16 << 20).start();
+    let others = Filler::take(&bridge.world().data(), 8 << 20);
     let mut online = OnlinePair::new(&bridge, V5);
     let mut kept = Kept::new(&bridge, "away");
     assert!(bridge.world().run(&["check"]).status.success());
     // 16 MB of messages are more than this disk has.
     let refused = (0..1600).find(|_| kept.offer(&bridge, 10_000) == 0x97);
     let refused = refused.expect("a full disk");
-    assert!(refused > 100, "full after {refused} messages of 10 KB on a disk of 8 MiB");
+    assert!(refused > 100, "full after {refused} messages of 10 KB on 8 MiB");
     let filler = Filler::fill(&bridge.world().data());
     // What is left in the store's own files may do for a few small ones.
     assert!((0..10_000).any(|_| kept.offer(&bridge, 1) == 0x97), "small messages are kept on a full disk");
@@ -39,12 +40,33 @@ fn a_full_disk_refuses_what_cannot_be_kept_and_recovers() {
     assert_eq!(check.status.code(), Some(1), "{check:?}");
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
     assert!(said.contains(&bridge.world().data().display().to_string()), "{said}");
-    drop(filler);
+    drop((filler, others));
     kept.wait_until_taken(&bridge, 10_000);
     bridge.process().wait_for(CAN_AGAIN, DEADLINE, |line| line.contains(CAN_AGAIN).then_some(()));
     assert!(bridge.world().run(&["check"]).status.success());
     online.assert_goes_on();
     let bridge = bridge.kill_and_start();
+    kept.assert_all_there(&bridge, &[]);
+}
+
+#[test]
+fn a_device_that_returns_makes_room_on_a_full_disk() {
+    if !may_mount("a_device_that_returns_makes_room_on_a_full_disk") {
+        return;
+    }
+    let bridge = pairs(2).on_small_disk(8 << 20).start();
+    let mut kept = Kept::new(&bridge, "away");
+    assert!((0..1600).any(|_| kept.offer(&bridge, 10_000) == 0x97), "a full disk");
+    let _filler = Filler::fill(&bridge.world().data());
+    assert!((0..10_000).any(|_| kept.offer(&bridge, 1) == 0x97), "small messages are kept on a full disk");
+    let (mut back, _) =
+        bridge.connect_with(V5, &end(&bridge, 0, End::To), Connect::new("away").persistent(V5));
+    for number in std::mem::take(&mut kept.taken) {
+        assert_eq!(back.expect_message().payload, payload(number, kept.sizes[number as usize]));
+    }
+    back.disconnect();
+    kept.wait_until_taken(&bridge, 1000);
+    let bridge = bridge.restart();
     kept.assert_all_there(&bridge, &[]);
 }
 

@@ -1,6 +1,6 @@
 //! Devices that are away cost disk, not memory.
 //!
-//! `IOR_MEMORY_MESSAGES` sets how many messages wait (a million is what is promised).
+//! `IOR_MEMORY_MESSAGES` sets how many messages wait; what is promised is a million.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::time::{Duration, Instant};
@@ -10,8 +10,7 @@ use ior_tests::{
     raw::{Client, Connect, Kind, Property, Publish, Version::V5},
 };
 
-/// Enough that a few dozen bytes of memory for each would be seen.
-const MESSAGES: usize = 300_000;
+const MESSAGES: usize = 1_000_000;
 const MESSAGE_SIZE: usize = 100;
 /// What the bridge may grow by, in bytes.
 const GROWTH: u64 = 20 << 20;
@@ -68,7 +67,7 @@ fn what_waits_for_devices_that_are_away_is_not_in_memory() {
 
 #[test]
 fn what_waits_behind_a_slow_device_is_not_in_memory() {
-    const WAITING: usize = 50_000;
+    const WAITING: usize = 100_000;
     let bridge = World::durable().start();
     let to = end(&bridge, 1, End::To);
     let (mut slow, _) = returning(&bridge, &to);
@@ -77,8 +76,9 @@ fn what_waits_behind_a_slow_device_is_not_in_memory() {
     let from = end(&bridge, 1, End::From);
     bridge.connect(V5, &from).publish_all(&from.publish, (0..WAITING).map(payload));
     let grown = bridge.process().resident().saturating_sub(before);
-    // With 100 bytes of message and about as much around it, half of them would be more than this.
-    assert!(grown <= 6 << 20, "grown by {} KiB", grown >> 10);
+    println!("{WAITING} messages behind a slow device: grown by {} KiB", grown >> 10);
+    // The payloads alone of all of them are about as much.
+    assert!(grown <= 10 << 20, "grown by {} KiB", grown >> 10);
     for number in 0..WAITING {
         let message = slow.expect_publish();
         assert_eq!(message.payload, payload(number));

@@ -161,7 +161,8 @@ impl Scene {
         let addr = scene.bridge().addr;
         assert!(!scene.publisher.connect(addr).unwrap().session_present);
         // So that it is certain that its session is kept.
-        scene.publisher.client().subscribe(&scene.from.presence, 0);
+        let filter = scene.from.subscribe.replace('#', "nothing");
+        scene.publisher.client().subscribe(&filter, 1);
         scene.publisher.cut();
         scene.subscribe(2);
         scene

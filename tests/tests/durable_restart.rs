@@ -462,7 +462,7 @@ fn a_session_that_was_ended_does_not_come_back() {
         if version == V5 {
             let (mut other, _) = session(&bridge, V5, &to, "given up");
             other.subscribe(&to.subscribe, 1);
-            other.disconnect_with(Disconnect::default().property(Property::SessionExpiry(0)));
+            other.disconnect_with(Disconnect::default().reason(0).property(Property::SessionExpiry(0)));
         }
         let bridge = bridge.restart();
         assert!(!session(&bridge, version, &to, "given up").1);
