@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Threads of the load generator.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) threads: u8,
+    /// Let generator and relays share all cores while latency is measured, in place of keeping them apart.
+    #[arg(long)]
+    pub(crate) share_cores: bool,
     /// ior-bridge's binary [default: $IOR_BRIDGE_BIN, else target/release/ior-bridge].
     #[arg(long)]
     bridge: Option<PathBuf>,

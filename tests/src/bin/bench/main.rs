@@ -5,6 +5,7 @@ mod args;
 mod bridge;
 mod client;
 mod clock;
+mod cores;
 mod fleet;
 mod idle;
 mod latency;

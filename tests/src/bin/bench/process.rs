@@ -1,8 +1,13 @@
 //! What Linux says about a process and the machine, read from `/proc`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Result;
 
@@ -42,6 +47,44 @@ impl Process {
     pub(crate) fn reset_peak(&self) {
         const RESET_PEAK: &str = "5";
         let _ = fs::write(self.path("clear_refs"), RESET_PEAK);
+    }
+
+    /// The cores that its first thread may run on.
+    pub(crate) fn cores(&self) -> Result<CpuSet> {
+        Ok(sched_getaffinity(thread_id(self.pid))?)
+    }
+
+    /// Lets all its threads run on `cores` only; threads that start later inherit that.
+    pub(crate) fn set_cores(&self, cores: &CpuSet) -> Result<()> {
+        let mut done = BTreeSet::new();
+        // Until there is no new one: a thread that was not looked at yet may have started another meanwhile.
+        loop {
+            let mut new = self.threads()?;
+            new.retain(|thread| !done.contains(thread));
+            if new.is_empty() {
+                return Ok(());
+            }
+            for thread in new {
+                match sched_setaffinity(thread_id(thread), cores) {
+                    Ok(()) | Err(Errno::SRCH) => done.insert(thread),
+                    Err(error) => {
+                        return Err(format!("cannot keep process {} on some cores: {error}", self.pid).into());
+                    }
+                };
+            }
+        }
+    }
+
+    /// The identifiers of its threads.
+    fn threads(&self) -> Result<Vec<u32>> {
+        let path = self.path("task");
+        let entries =
+            fs::read_dir(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let mut threads = Vec::new();
+        for entry in entries {
+            threads.push(entry?.file_name().to_string_lossy().parse()?);
+        }
+        Ok(threads)
     }
 
     fn read(&self, file: &str) -> Result<String> {
@@ -87,6 +130,10 @@ impl Machine {
         let ticks = sum(processes)? + sum(fields.skip(4).take(1))?;
         Ok(from_ticks(ticks))
     }
+}
+
+fn thread_id(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
 }
 
 fn sum<'a>(fields: impl Iterator<Item = &'a str>) -> Result<u64> {

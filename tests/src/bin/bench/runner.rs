@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::args::{Args, Measure};
+use crate::cores::Division;
 use crate::fleet::Traffic;
 use crate::process::Process;
 use crate::relay::{Kind, Relay, Running, Site};
@@ -28,6 +29,8 @@ pub(crate) struct Runner<'a> {
     sites: Vec<Site>,
     /// The largest share of the machine that others used during a measurement.
     others: f64,
+    /// Who runs where while latency is measured; `None` where all cores are shared.
+    division: Option<Division>,
 }
 
 /// A relay and what is known of it so far.
@@ -50,7 +53,8 @@ impl<'a> Runner<'a> {
         setrlimit(Resource::Nofile, limit)?;
         let relays = args.relays()?.into_iter();
         let subjects = relays.map(|relay| Subject { relay, values: Values::default() }).collect();
-        Ok(Self { args, subjects, sites: Vec::new(), others: 0.0 })
+        let division = if args.share_cores { None } else { Division::new()? };
+        Ok(Self { args, subjects, sites: Vec::new(), others: 0.0, division })
     }
 
     /// Takes all measurements of all rounds.
@@ -81,6 +85,9 @@ impl<'a> Runner<'a> {
     /// Name, version and values of every relay, and what the reader must know.
     pub(crate) fn finish(self) -> (Vec<(String, String, Values)>, Vec<String>) {
         let mut notes = Vec::new();
+        if self.args.wants(Measure::Latency) {
+            notes.push(self.cores_note());
+        }
         if self.others > DISTURBED {
             notes.push(format!(
                 "other processes used up to {:.0} % of the machine while it was measured;\n\
@@ -129,14 +136,11 @@ impl<'a> Runner<'a> {
                 }
             }
         }
-        for qos in [0, 1] {
-            for (index, _, relay) in &running {
-                if self.args.wants(Measure::Latency) {
-                    settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
-                    let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
-                    eprintln!("  {name}: latency, QoS {qos}");
-                    named(name, pace(values, relay, qos, self.args))?;
-                }
+        if self.args.wants(Measure::Latency) {
+            let processes: Vec<_> = running.iter().filter_map(|(_, _, relay)| relay.process).collect();
+            match self.division {
+                Some(division) => division.keep(&processes, || self.latency(&running))?,
+                None => self.latency(&running)?,
             }
         }
         for (index, site, relay) in running {
@@ -144,6 +148,34 @@ impl<'a> Runner<'a> {
             self.sites.push(site);
         }
         Ok(())
+    }
+
+    /// Latency of the `running` relays.
+    fn latency(&mut self, running: &[(usize, Site, Running)]) -> Result<()> {
+        for qos in [0, 1] {
+            for (index, _, relay) in running {
+                settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
+                let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
+                eprintln!("  {name}: latency, QoS {qos}");
+                named(name, pace(values, relay, qos, self.args))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where generator and relays ran while latency was measured.
+    fn cores_note(&self) -> String {
+        match self.division {
+            Some(division) => format!(
+                "while latency was measured, the generator ran on core {} and the relays on the\n\
+                 others; --share-cores lets them share all.",
+                division.generator
+            ),
+            None if self.args.share_cores => {
+                "generator and relays shared all cores while latency was measured.".into()
+            }
+            None => "there is one core: generator and relays shared it while latency was measured.".into(),
+        }
     }
 }
 
