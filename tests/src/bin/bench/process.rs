@@ -49,6 +49,13 @@ impl Process {
         let _ = fs::write(self.path("clear_refs"), RESET_PEAK);
     }
 
+    /// Bytes that it had written to storage so far; what the file system adds of its own is not in it.
+    pub(crate) fn written(&self) -> Result<u64> {
+        let io = self.read("io")?;
+        let bytes = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        Ok(bytes.ok_or("no write_bytes in /proc")?.parse()?)
+    }
+
     /// The cores that its first thread may run on.
     pub(crate) fn cores(&self) -> Result<CpuSet> {
         Ok(sched_getaffinity(thread_id(self.pid))?)
@@ -160,6 +167,7 @@ mod tests {
         let process = Process::new(std::process::id());
         assert!(process.resident().unwrap() > 100_000);
         assert!(process.peak().unwrap() > 100_000);
+        assert!(process.written().is_ok());
         assert!(process.processor_time().unwrap() <= Machine::processor_time().unwrap());
         assert!(Machine::read().unwrap().memory > 1_000_000);
     }
