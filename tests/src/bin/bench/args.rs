@@ -62,7 +62,7 @@ pub(crate) struct Args {
     bridge: Option<PathBuf>,
     /// Environment variable for ior-bridge, may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    bridge_env: Vec<(String, String)>,
+    pub(crate) bridge_env: Vec<(String, String)>,
     /// mosquitto's binary [default: from $PATH or /usr/sbin].
     #[arg(long)]
     mosquitto: Option<PathBuf>,

@@ -115,6 +115,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_reaches_the_device_is_counted_with_the_file_system_s_share() {
+        const SIZE: u64 = 1 << 20;
+        let Ok(volume) = Volume::new() else { return };
+        sync_all(volume.path()).unwrap();
+        let before = volume.written().unwrap();
+        fs::write(volume.path().join("file"), vec![b'.'; SIZE as usize]).unwrap();
+        assert!(volume.written().unwrap() - before < SIZE, "it is cached");
+        sync_all(volume.path()).unwrap();
+        let written = volume.written().unwrap() - before;
+        assert!((SIZE + 1..2 * SIZE).contains(&written), "{written}");
+        let mount_point = volume.path().to_owned();
+        drop(volume);
+        assert!(!mount_point.exists());
+    }
+
+    #[test]
     fn a_sync_takes_time() {
         let directory = tempfile::tempdir().unwrap();
         assert!(sync_time(directory.path()).unwrap() > Duration::ZERO);

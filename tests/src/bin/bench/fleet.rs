@@ -9,7 +9,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Result;
-use crate::client::{self, Device, DevicePair};
+use crate::client::{self, DevicePair};
 use crate::line::Line;
 use crate::tally::Tally;
 use crate::wire::{self, Packet, PublishTemplate, Session, Stamp, Version};
@@ -45,8 +45,7 @@ pub(crate) struct Pair {
     publisher: Line,
     /// `None` while it is away.
     subscriber: Option<Line>,
-    /// What the subscriber logs in with.
-    device: Device,
+    devices: DevicePair,
     template: PublishTemplate,
     qos: u8,
     sent: u64,
@@ -105,7 +104,7 @@ impl Fleet {
                 number,
                 publisher: listen(&poll, publisher, Token(2 * index))?,
                 subscriber,
-                device: devices.to.clone(),
+                devices: devices.clone(),
                 template: PublishTemplate::new(version, &devices.from.publish, qos, number, size),
                 qos,
                 sent: 0,
@@ -126,11 +125,21 @@ impl Fleet {
         })
     }
 
+    /// Gives every publisher a new connection, to a relay that was started again.
+    pub(crate) fn reconnect_publishers(&mut self) -> Result<()> {
+        for (index, pair) in self.pairs.iter_mut().enumerate() {
+            let (login, version) = (&pair.devices.from.login, self.traffic.version);
+            let stream = client::connect(self.address, version, login, Session::Clean)?;
+            pair.publisher = listen(&self.poll, stream, Token(2 * index))?;
+        }
+        Ok(())
+    }
+
     /// Brings back the subscribers that are away; what waits for them arrives from now on.
     pub(crate) fn recall(&mut self) -> Result<()> {
         for (index, pair) in self.pairs.iter_mut().enumerate() {
             if pair.subscriber.is_none() {
-                let (login, version) = (&pair.device.login, self.traffic.version);
+                let (login, version) = (&pair.devices.to.login, self.traffic.version);
                 let stream = client::connect(self.address, version, login, Session::Persistent)?;
                 pair.subscriber = Some(listen(&self.poll, stream, Token(2 * index + 1))?);
             }
@@ -265,7 +274,7 @@ impl Fleet {
         }
         if self.traffic.subscribers.session() == Session::Persistent {
             for pair in &self.pairs {
-                client::end_session(self.address, self.traffic.version, &pair.device.login)?;
+                client::end_session(self.address, self.traffic.version, &pair.devices.to.login)?;
             }
         }
         Ok(())

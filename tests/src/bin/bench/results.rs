@@ -112,6 +112,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         title: "Wear: written for each message of 100 bytes",
         rows: &[
             row("wear.away.1_kb", "subscriber away, 1/s, KB", 2, Target::AtMost(12.0)),
+            row("wear.away.stopped_kb", "the same and a clean stop, KB", 2, Target::None),
             row("wear.away.10_kb", "subscriber away, 10/s, KB", 2, Target::None),
             row("wear.away.1000_kb", "subscriber away, 1,000/s, KB", 2, Target::None),
             row("wear.online.1_kb", "online, 1/s, KB", 2, Target::AtMost(1.0)),

@@ -100,6 +100,7 @@ impl<'a> Runner<'a> {
             notes.push(self.cores_note());
         }
         notes.extend(self.counted.as_ref().map(counted_note));
+        notes.extend(environment_note(self.args));
         if self.others > DISTURBED {
             notes.push(format!(
                 "other processes used up to {:.0} % of the machine while it was measured;\n\
@@ -321,6 +322,12 @@ fn settle<'a>(relays: impl Iterator<Item = &'a Process>) -> Result<()> {
 
 fn setup(pairs: usize, args: &Args) -> Setup<'static> {
     Setup { pairs, version: args.mqtt, keeping: Keeping::Shipped, volume: None }
+}
+
+/// What ior-bridge was told beside its defaults and what a measurement asks for.
+fn environment_note(args: &Args) -> Option<String> {
+    let variables: Vec<_> = args.bridge_env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    (!variables.is_empty()).then(|| format!("ior-bridge ran with {}.", variables.join(" ")))
 }
 
 /// What the rows of the wear count.

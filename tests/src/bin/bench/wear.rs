@@ -13,8 +13,6 @@ use crate::relay::{Keeping, Relay, Running, Setup};
 use crate::results::Values;
 use crate::throughput::drain;
 
-/// Messages per second, with the share of the time of the slowest that each is measured for.
-const RATES: [(u64, u32); 3] = [(1, 1), (10, 2), (1000, 6)];
 /// Payload in bytes.
 const SIZE: usize = 100;
 
@@ -33,9 +31,10 @@ enum Meter<'a> {
     Process(Process),
 }
 
-/// Measures idle, then with the subscriber online, then with the subscriber away, at every rate; one pair, and queues
-/// that are empty at the beginning of each. `None` for a relay whose data directory is not known.
+/// Measures idle, then messages at 1, 10 and 1,000 a second; one pair, and a queue that is empty at the beginning of each.
+/// `None` for a relay whose data directory is not known.
 pub(crate) fn run(values: &mut Values, relay: &Relay, args: &Args) -> Result<Option<Counted>> {
+    use Subscribers::{Away, Persistent};
     if !relay.writes() {
         return Ok(None);
     }
@@ -44,18 +43,22 @@ pub(crate) fn run(values: &mut Values, relay: &Relay, args: &Args) -> Result<Opt
     let setup = Setup { pairs: 1, version: args.mqtt, keeping: Keeping::Written, volume: place };
     let site = relay.prepare(setup)?;
     let running = site.start()?;
-    let process = running.process.ok_or("its process is not known")?;
-    let meter = volume.as_ref().map_or(Meter::Process(process), Meter::Device);
+    let meter = Meter::new(&volume, &running)?;
     idle(values, &running, &meter, args)?;
-    for (name, subscribers) in [("online", Subscribers::Persistent), ("away", Subscribers::Away)] {
-        for (rate, share) in RATES {
-            eprintln!("    subscriber {name}, {rate}/s");
-            let seconds = args.wear_seconds() / share;
-            let plan = Schedule::from_now;
-            let bytes =
-                messages(values, &running, &meter, traffic(args, subscribers), || plan(rate, seconds))?;
-            values.push(format!("wear.{name}.{rate}_kb"), bytes / 1e3);
-        }
+    // The slowest first: what a store puts off from a faster one would be counted as its own.
+    let (mut fleet, before) = publish(values, &running, &meter, args, (Away, 1))?;
+    running.stop()?;
+    if let Meter::Device(_) = meter {
+        let bytes = meter.settled()? - before;
+        values.push("wear.away.stopped_kb", kilobytes_each(bytes, &fleet));
+    }
+    let running = site.start()?;
+    let meter = Meter::new(&volume, &running)?;
+    fleet.reconnect_publishers()?;
+    collect(values, fleet)?;
+    for what in [(Persistent, 1), (Persistent, 10), (Persistent, 1000), (Away, 10), (Away, 1000)] {
+        let (fleet, _) = publish(values, &running, &meter, args, what)?;
+        collect(values, fleet)?;
     }
     running.stop()?;
     Ok(Some(volume.as_ref().map_or_else(|error| Counted::Process(error.to_string()), |_| Counted::Device)))
@@ -73,29 +76,52 @@ fn idle(values: &mut Values, running: &Running, meter: &Meter<'_>, args: &Args) 
     fleet.disconnect()
 }
 
-/// Bytes for each message of the schedule.
-fn messages(
+/// Publishes so many messages a second and counts what is written for each; returns what was written before, too.
+fn publish(
     values: &mut Values,
     running: &Running,
     meter: &Meter<'_>,
-    traffic: Traffic,
-    schedule: impl FnOnce() -> Schedule,
-) -> Result<f64> {
-    let mut fleet = Fleet::connect(running.address, &running.devices, 0, traffic)?;
+    args: &Args,
+    (subscribers, rate): (Subscribers, u64),
+) -> Result<(Fleet, u64)> {
+    let name = if subscribers == Subscribers::Away { "away" } else { "online" };
+    eprintln!("    subscriber {name}, {rate}/s");
+    let mut fleet = Fleet::connect(running.address, &running.devices, 0, traffic(args, subscribers))?;
     let before = meter.settled()?;
-    latency::pace(&mut fleet, &schedule(), |_| (), |_| ())?;
+    let share = match rate {
+        1 => 1,
+        10 => 2,
+        _ => 6,
+    };
+    latency::pace(&mut fleet, &Schedule::from_now(rate, args.wear_seconds() / share), |_| (), |_| ())?;
     drain(&mut fleet)?;
-    let bytes = meter.written()? - before;
+    let bytes = meter.settled()? - before;
+    values.push(format!("wear.{name}.{rate}_kb"), kilobytes_each(bytes, &fleet));
+    Ok((fleet, before))
+}
+
+/// Lets the subscriber receive what it did not yet, ends its session and judges what became of the messages.
+fn collect(values: &mut Values, mut fleet: Fleet) -> Result<()> {
     fleet.recall()?;
     drain(&mut fleet)?;
     let totals = fleet.totals();
-    fleet.disconnect()?;
     values.push("wear.lost", totals.lost() as f64);
     values.push("wear.wrong", (totals.duplicates + totals.disordered) as f64);
-    Ok(bytes as f64 / totals.sent as f64)
+    fleet.disconnect()
 }
 
-impl Meter<'_> {
+fn kilobytes_each(bytes: u64, fleet: &Fleet) -> f64 {
+    bytes as f64 / 1e3 / fleet.totals().sent as f64
+}
+
+impl<'a> Meter<'a> {
+    fn new(volume: &'a Result<Volume>, running: &Running) -> Result<Self> {
+        match volume {
+            Ok(volume) => Ok(Self::Device(volume)),
+            Err(_) => Ok(Self::Process(running.process.ok_or("its process is not known")?)),
+        }
+    }
+
     /// Bytes so far, with all that was still cached.
     fn written(&self) -> Result<u64> {
         match self {
@@ -107,7 +133,7 @@ impl Meter<'_> {
         }
     }
 
-    /// Bytes so far, once start, login or what was measured before have nothing left to write.
+    /// Bytes so far, once nothing is left to write of what went before: start, login, messages, tidying up after them.
     fn settled(&self) -> Result<u64> {
         const PAUSE: Duration = Duration::from_secs(2);
         const LONGEST: Duration = Duration::from_secs(20);
