@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -61,6 +62,24 @@ impl Drop for Volume {
         if let Err(error) = run(Command::new("umount").arg(&self.mount_point)) {
             eprintln!("bench: {} stays mounted: {error}", self.mount_point.display());
         }
+    }
+}
+
+/// Goes on in a mount namespace of its own where that is possible, so that a bench that is interrupted leaves no
+/// [`Volume`] mounted: this program begins again from `main`. Returns where it is in one already, or cannot be.
+pub(crate) fn enter_own_namespace() {
+    const INSIDE: &str = "IOR_BENCH_HAS_OWN_MOUNTS";
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        command
+    };
+    if std::env::var_os(INSIDE).is_some() || run(unshare().arg("true")).is_err() {
+        return;
+    }
+    if let Ok(program) = std::env::current_exe() {
+        let error = unshare().arg(program).args(std::env::args_os().skip(1)).env(INSIDE, "1").exec();
+        eprintln!("bench: cannot run unshare: {error}");
     }
 }
 

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::args::{Args, Measure};
 use crate::process::Machine;
 use crate::report::Report;
 use crate::runner::Runner;
@@ -47,6 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    if args.wants(Measure::Wear) {
+        disk::enter_own_namespace();
+    }
     let mut runner = Runner::new(args)?;
     runner.run()?;
     let (relays, notes) = runner.finish();
