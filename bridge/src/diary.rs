@@ -96,7 +96,8 @@ impl Diary {
             Event::QueueFull { publisher, topic } => {
                 let complaint = format!(
                     "a message of {} to {} was refused: a receiver's queue is full (it has to come back, or \
-                     limits.queue_messages has to grow), or too many retained messages are kept",
+                     the connection's queue in connections.json or limits.queue_messages and limits.queue_bytes in \
+                     server.json have to grow), or too many retained messages are kept",
                     self.label(publisher),
                     echo(topic)
                 );

@@ -10,6 +10,7 @@ pub mod document;
 pub mod logging;
 pub mod policy;
 pub mod presence;
+mod quantities;
 pub mod registry;
 pub mod rotation;
 pub mod secrets;

@@ -47,8 +47,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         .map_err(CommandError::failed)?;
     write_credentials(&configuration, &secrets, address.port())?;
 
-    let policy = Policy::new(registry, secrets, &rotation, settings.limits.rotation_window);
-    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), None)
+    let policy = Policy::new(registry, secrets, &rotation, &settings.limits);
+    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), settings.store().as_ref())
         .map(Arc::new)
         .map_err(|error| CommandError::failed(format!("cannot start the broker: {error}")))?;
     tokio::spawn(Diary::new(registry).run(broker.events()));
