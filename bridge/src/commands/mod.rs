@@ -3,6 +3,7 @@
 pub mod check;
 mod client;
 pub mod credentials;
+mod data_dir;
 pub mod explain;
 pub mod latency;
 pub mod publish;

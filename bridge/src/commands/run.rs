@@ -13,6 +13,7 @@ use crate::{
     configuration::{Configuration, write_default},
     credentials::{self, CREDENTIALS_DIR, Issuer},
     diary::Diary,
+    instance::Instance,
     logging,
     policy::Policy,
     presence::Presence,
@@ -24,7 +25,8 @@ use crate::{
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
-/// The configuration is invalid (status 2); the secret key, a file or the listener fails (status 1).
+/// The configuration is invalid (status 2); the data directory is in use, or the secret key, the store, a file or the
+/// listener fails (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
@@ -36,6 +38,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let mut stop = Stop::new().map_err(CommandError::failed)?;
     raise_open_files(settings.limits.connections + settings.limits.logins);
 
+    // First: what another process is working with must not be touched.
+    let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
     let listen = settings.mqtt.listen;
     let listener = TcpListener::bind(listen)
         .await

@@ -236,7 +236,7 @@ impl Settings {
         let queue_max_age = layers.duration("limits.queue_max_age", MAX_AGE);
         let when_full = layers.choice("limits.when_full", &WHEN_FULL);
         let retained_messages = layers.count("limits.retained_messages", 0..=10_000_000);
-        let retained_bytes = layers.bytes("limits.retained_bytes", 0..=64 * GIB);
+        let retained_bytes = layers.bytes("limits.retained_bytes", 0..=GIB.saturating_mul(64));
         let retained_per_device = layers.count("limits.retained_per_device", 0..=10_000_000);
         let rotation_window = layers.duration("limits.rotation_window", 0..=365 * DAY);
         Some(Limits {

@@ -7,7 +7,7 @@ const GIB: usize = 1 << 30;
 /// Possible numbers of messages that wait.
 pub(crate) const MAX_MESSAGES: RangeInclusive<usize> = 1..=100_000_000;
 /// Possible bytes of the messages that wait.
-pub(crate) const MAX_BYTES: RangeInclusive<usize> = 1024..=64 * GIB;
+pub(crate) const MAX_BYTES: RangeInclusive<usize> = 1024..=GIB.saturating_mul(64);
 /// Possible ages of a message that waits, in seconds; 0 is no limit.
 pub(crate) const MAX_AGE: RangeInclusive<u64> = 0..=3650 * 24 * 60 * 60;
 /// The words for what happens to a message that has no more room.
