@@ -7,7 +7,27 @@
 //! The store knows sessions by their [`Slot`] and messages by slot and sequence number; what sessions are for, it does
 //! not know.
 
-use std::{path::PathBuf, sync::Arc};
+mod batch;
+mod contents;
+mod error;
+mod handle;
+mod intake;
+mod keys;
+mod owed;
+mod place;
+mod records;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod writer;
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+pub use error::{OpenError, OpenProblem, StoreError};
+pub use handle::Store;
+pub use intake::Done;
+pub use verify::{Verification, verify};
 
 use crate::{codec::PacketId, queue::Delivery, subscriptions::SubscriptionOptions};
 
@@ -180,6 +200,48 @@ pub struct Contents {
     pub sessions: Vec<StoredSession>,
     /// Every retained message with the authenticated name that it counts for.
     pub retained: Vec<(crate::message::Message, Arc<str>)>,
+    /// What was not whole, and is lost: it was removed. Messages in queues are looked at when they are loaded.
+    pub damaged: Records,
+}
+
+/// How many records of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Records {
+    /// Sessions.
+    pub sessions: u64,
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Messages in queues, released ones included.
+    pub messages: u64,
+    /// Identifiers of QoS 2 messages that were accepted.
+    pub identifiers: u64,
+    /// Retained messages.
+    pub retained: u64,
+}
+
+impl fmt::Display for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "sessions: {}, subscriptions: {}, messages: {}, QoS 2 identifiers: {}, retained messages: {}",
+            self.sessions, self.subscriptions, self.messages, self.identifiers, self.retained
+        )
+    }
+}
+
+/// What a store has done since it was opened, and how large it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StoreStatistics {
+    /// Commits, each with one sync under [`Durability::Fsync`].
+    pub commits: u64,
+    /// Changes that were committed.
+    pub changes: u64,
+    /// Commits that failed.
+    pub failures: u64,
+    /// Changes that are owed: they were submitted without anybody to be told, failed, and are tried again.
+    pub owed: u64,
+    /// Bytes of the database and its log.
+    pub bytes: u64,
 }
 
 /// A session that was kept.

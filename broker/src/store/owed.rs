@@ -1,0 +1,128 @@
+//! Changes that nobody would try again if they fail: the store does.
+
+use std::collections::BTreeMap;
+
+use super::{Change, Sequence, Slot};
+use crate::codec::PacketId;
+
+/// So many are kept at most. More than that are not owed by sessions that work with what is in memory.
+const CAPACITY: usize = 200_000;
+
+/// Changes that failed and are tried again, the last one for each thing. Those that free space come first.
+#[derive(Debug, Default)]
+pub struct Owed {
+    changes: BTreeMap<Thing, Change>,
+    dropped: u64,
+}
+
+/// What a change is about, in the order in which they are tried.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Thing {
+    /// The end of a session comes before what its successor of the same number brings.
+    End(Slot),
+    Session(Slot),
+    Subscription(Slot, Box<str>),
+    Message(Slot, Sequence),
+    Identifier(Slot, PacketId),
+    Retained(Box<str>),
+    /// After the message itself.
+    Release(Slot, Sequence),
+}
+
+impl Owed {
+    /// Nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// How many had no place, since the last time that this was asked.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// This one, too, in place of what it makes needless.
+    pub fn add(&mut self, change: Change) {
+        let thing = match &change {
+            Change::PutSession(session) => Thing::Session(session.slot),
+            Change::EndSession(slot) => {
+                let slot = *slot;
+                self.changes.retain(|thing, _| thing.slot() != Some(slot));
+                Thing::End(slot)
+            }
+            Change::Subscribe { slot, filter, .. } | Change::Unsubscribe { slot, filter } => {
+                Thing::Subscription(*slot, filter.clone())
+            }
+            Change::Enqueue { slot, message } => Thing::Message(*slot, message.sequence),
+            Change::Forget { slot, sequence } => {
+                self.changes.remove(&Thing::Release(*slot, *sequence));
+                Thing::Message(*slot, *sequence)
+            }
+            Change::Release { slot, sequence } => Thing::Release(*slot, *sequence),
+            Change::Accept { slot, packet_id } | Change::Complete { slot, packet_id } => {
+                Thing::Identifier(*slot, *packet_id)
+            }
+            Change::Retain { message, .. } => Thing::Retained(message.topic().into()),
+            Change::Unretain { topic } => Thing::Retained(topic.clone()),
+        };
+        if self.changes.len() < CAPACITY || self.changes.contains_key(&thing) {
+            self.changes.insert(thing, change);
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Those that free space.
+    pub fn deletions(&self) -> impl Iterator<Item = &Change> {
+        self.changes.values().filter(|change| is_deletion(change))
+    }
+
+    /// The others.
+    pub fn additions(&self) -> impl Iterator<Item = &Change> {
+        self.changes.values().filter(|change| !is_deletion(change))
+    }
+
+    /// [`Owed::deletions`] are done.
+    pub fn settle_deletions(&mut self) {
+        self.changes.retain(|_, change| !is_deletion(change));
+    }
+
+    /// All are done.
+    pub fn clear(&mut self) {
+        self.changes.clear();
+    }
+}
+
+impl Thing {
+    fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::End(slot)
+            | Self::Session(slot)
+            | Self::Subscription(slot, _)
+            | Self::Message(slot, _)
+            | Self::Identifier(slot, _)
+            | Self::Release(slot, _) => Some(*slot),
+            Self::Retained(_) => None,
+        }
+    }
+}
+
+fn is_deletion(change: &Change) -> bool {
+    match change {
+        Change::EndSession(_)
+        | Change::Unsubscribe { .. }
+        | Change::Forget { .. }
+        | Change::Complete { .. }
+        | Change::Unretain { .. } => true,
+        Change::PutSession(_)
+        | Change::Subscribe { .. }
+        | Change::Enqueue { .. }
+        | Change::Release { .. }
+        | Change::Accept { .. }
+        | Change::Retain { .. } => false,
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a store's files are: a directory, or in tests a simulated disk.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, ErrorKind, Read},
+    path::{Path, PathBuf},
+};
+
+use super::error::{OpenError, OpenProblem};
+
+/// The database.
+pub const STORE: &str = "store.db";
+/// Its write-ahead log.
+pub const LOG: &str = "store.db-wal";
+/// A database that is being made.
+pub const UNFINISHED: &str = "store.db.new";
+/// A database that a salvage has finished and not yet put in place.
+pub const SALVAGED: &str = "store.db.salvaged";
+const LOCK: &str = "store.lock";
+
+/// What is needed of a file system besides what SQLite does through its own interface.
+pub trait Place: Send + Sync {
+    /// The SQLite VFS that reaches the files; `None` for the operating system's.
+    fn vfs(&self) -> Option<&str>;
+
+    /// A file's path for SQLite and for messages.
+    fn path(&self, name: &str) -> PathBuf;
+
+    /// Bytes of the file; `None` if there is none.
+    fn size(&self, name: &str) -> io::Result<Option<u64>>;
+
+    /// The first bytes of the file, as many as there are up to `buffer`'s length.
+    fn read_start(&self, name: &str, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Syncs the file, then gives it another name, in place of a file that has it; then syncs the directory.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes the file if it is there.
+    fn remove(&self, name: &str) -> io::Result<()>;
+}
+
+/// A directory of the operating system. Locked as long as this lives.
+pub struct Directory {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Directory {
+    /// Makes the directory if it does not exist, and locks it.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        if !path.is_dir() {
+            fs::create_dir_all(path)
+                .and_then(|()| path.parent().map_or(Ok(()), sync_directory))
+                .map_err(|error| OpenError::io(path, "cannot make the directory of the store", &error))?;
+        }
+        let lock_path = path.join(LOCK);
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(|error| {
+                OpenError::io(&lock_path, "cannot open the lock file of the store", &error)
+            })?;
+        lock_file(&lock, path)?;
+        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+    }
+
+    /// The same for somebody who only looks: makes nothing. There is nobody to be kept out where there is no lock file.
+    pub fn inspect(path: &Path) -> Result<Self, OpenError> {
+        let lock_path = path.join(LOCK);
+        let lock = match File::open(&lock_path) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(OpenError::io(&lock_path, "cannot open the lock file of the store", &error));
+            }
+        };
+        if let Some(lock) = &lock {
+            lock_file(lock, path)?;
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+}
+
+impl Place for Directory {
+    fn vfs(&self) -> Option<&str> {
+        None
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        match fs::metadata(self.path(name)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn read_start(&self, name: &str, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut file = File::open(self.path(name))?;
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read(&mut buffer[filled..])? {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        File::open(self.path(from))?.sync_all()?;
+        fs::rename(self.path(from), self.path(to))?;
+        sync_directory(&self.path)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn lock_file(lock: &File, directory: &Path) -> Result<(), OpenError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(OpenError::new(directory, OpenProblem::InUse)),
+        Err(TryLockError::Error(error)) => Err(OpenError::io(directory, "cannot lock the store", &error)),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path)?.sync_all()
+}

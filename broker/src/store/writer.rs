@@ -1,0 +1,484 @@
+//! The store's thread: takes what waits, commits it at once, and tells everybody. What it does about failures.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, wal::CheckpointMode};
+use tracing::{debug, error, warn};
+
+use super::{
+    Change, Durability, Health, Loaded, StoreError, Totals,
+    batch::{Batch, Flows},
+    contents,
+    intake::{Intake, Order},
+    keys,
+    owed::Owed,
+    place::Place,
+    schema::{self, Database},
+};
+
+/// The most that one commit takes.
+const BATCH_CHANGES: usize = 10_000;
+const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// The log is moved into the database when it has so many pages. The longer it gets, the more often a page was written
+/// again in it and is moved only once.
+const LOG_PAGES: u32 = 4_096;
+
+/// Without anything to do for so long, the store is tidied up.
+const IDLE: Duration = Duration::from_secs(10);
+const TIDY_LOG_PAGES: u32 = LOG_PAGES / 4;
+const VACUUM_PAGES: i64 = 512;
+
+/// How often what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+const REOPEN_FIRST: Duration = Duration::from_millis(100);
+const REOPEN_LAST: Duration = Duration::from_secs(5);
+
+/// What others may know of the thread.
+#[derive(Default)]
+pub struct Figures {
+    /// Commits.
+    pub commits: AtomicU64,
+    /// Changes in them.
+    pub changes: AtomicU64,
+    /// Commits that failed.
+    pub failures: AtomicU64,
+    /// Changes that are tried again.
+    pub owed: AtomicU64,
+}
+
+/// Told about every change of [`Health`].
+pub type OnHealth = Box<dyn Fn(&Health) + Send + Sync>;
+
+/// The state of the thread.
+pub struct Writer {
+    pub place: Arc<dyn Place>,
+    pub durability: Durability,
+    pub intake: Arc<Intake>,
+    pub health: Arc<Mutex<Health>>,
+    pub on_health: OnHealth,
+    pub figures: Arc<Figures>,
+    pub state: State,
+    pub flows: Flows,
+    pub owed: Owed,
+    pub retry_at: Option<Instant>,
+}
+
+/// What can be done at the moment.
+pub enum State {
+    /// Everything.
+    Open(Database),
+    /// Nothing until it is opened again, after an error of the device.
+    Closed {
+        /// When.
+        reopen_at: Instant,
+        /// What to wait if that fails.
+        pause: Duration,
+        /// What everybody is told.
+        error: StoreError,
+    },
+    /// Nothing any more: the file is damaged.
+    Broken(StoreError),
+}
+
+/// What came of an order.
+enum Answer {
+    Applied,
+    Loaded(Result<Loaded, StoreError>),
+    Trimmed(Totals),
+}
+
+impl Writer {
+    /// Works until the intake is closed and empty.
+    pub fn run(mut self) {
+        let mut idle_since = Instant::now();
+        let mut is_tidy = false;
+        loop {
+            let tidy_at = (!is_tidy).then(|| idle_since + IDLE);
+            let deadline = [self.retry_at, self.reopen_at(), tidy_at].into_iter().flatten().min();
+            let taken = self.intake.take(deadline, BATCH_CHANGES, BATCH_BYTES);
+            self.reopen_if_due();
+            if !taken.orders.is_empty() {
+                self.handle(taken.orders);
+                self.intake.finished(taken.weight);
+                self.checkpoint_at(LOG_PAGES);
+                idle_since = Instant::now();
+                is_tidy = false;
+            } else if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+                self.retry();
+            } else if idle_since.elapsed() >= IDLE {
+                is_tidy = self.tidy();
+            }
+            if taken.is_last {
+                return self.close();
+            }
+        }
+    }
+
+    fn handle(&mut self, mut orders: Vec<Order>) {
+        let out_of_range = take_out_of_range(&mut orders);
+        match self.settle_owed().and_then(|()| self.commit(&orders)) {
+            Ok(answers) => {
+                self.recovered();
+                for (order, answer) in orders.into_iter().zip(answers) {
+                    tell(order, answer);
+                }
+            }
+            Err(error) => self.fail(orders, &error),
+        }
+        for order in out_of_range {
+            refuse(order, &StoreError::OutOfRange);
+        }
+    }
+
+    /// All that is owed, before anything newer; what frees space first.
+    fn settle_owed(&mut self) -> Result<(), StoreError> {
+        if self.owed.is_empty() {
+            return Ok(());
+        }
+        let owed = std::mem::take(&mut self.owed);
+        let settled = self.commit_changes(owed.deletions());
+        self.owed = owed;
+        settled?;
+        self.owed.settle_deletions();
+        let owed = std::mem::take(&mut self.owed);
+        let settled = self.commit_changes(owed.additions());
+        self.owed = owed;
+        settled?;
+        self.owed.clear();
+        self.count_owed();
+        Ok(())
+    }
+
+    fn commit_changes<'c>(&mut self, changes: impl Iterator<Item = &'c Change>) -> Result<(), StoreError> {
+        self.transact(|batch| {
+            let mut count = 0;
+            for change in changes {
+                batch.apply(change)?;
+                count += 1;
+            }
+            Ok(((), count))
+        })
+    }
+
+    fn commit(&mut self, orders: &[Order]) -> Result<Vec<Answer>, StoreError> {
+        self.transact(|batch| {
+            let mut answers = Vec::with_capacity(orders.len());
+            let mut count = 0;
+            for order in orders {
+                answers.push(match order {
+                    Order::Apply(changes, _) => {
+                        for change in changes {
+                            batch.apply(change)?;
+                            count += 1;
+                        }
+                        Answer::Applied
+                    }
+                    Order::Load(request, _) => match batch.load(request) {
+                        Err(error) if is_damage(&error) => Answer::Loaded(Err(damaged(&error))),
+                        loaded => Answer::Loaded(Ok(loaded?)),
+                    },
+                    Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
+                });
+            }
+            Ok((answers, count))
+        })
+    }
+
+    /// Commits what `fill` puts into a batch, all or nothing. `fill` says how many changes it were.
+    fn transact<T>(
+        &mut self,
+        fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<(T, u64)>,
+    ) -> Result<T, StoreError> {
+        let database = match &self.state {
+            State::Open(database) => database,
+            State::Closed { error, .. } | State::Broken(error) => return Err(error.clone()),
+        };
+        match transact(&database.connection, &mut self.flows, fill) {
+            Ok((value, count)) => {
+                if count > 0 {
+                    self.figures.commits.fetch_add(1, Ordering::Relaxed);
+                    self.figures.changes.fetch_add(count, Ordering::Relaxed);
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                self.figures.failures.fetch_add(1, Ordering::Relaxed);
+                Err(self.undo(&error))
+            }
+        }
+    }
+
+    /// Goes back to the last commit after an error. Where that cannot be trusted, the connection is given up.
+    fn undo(&mut self, error: &rusqlite::Error) -> StoreError {
+        let State::Open(database) = &self.state else { return StoreError::Closed };
+        let connection = &database.connection;
+        let is_undone = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
+        if is_undone && error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+            match contents::read_flows(connection) {
+                Ok(flows) => {
+                    self.flows = flows;
+                    return StoreError::Full;
+                }
+                Err(error) => return self.give_up(&error),
+            }
+        }
+        self.give_up(error)
+    }
+
+    fn give_up(&mut self, error: &rusqlite::Error) -> StoreError {
+        if is_damage(error) {
+            let error = damaged(error);
+            self.state = State::Broken(error.clone());
+            return error;
+        }
+        let error = StoreError::Failed(error.to_string().into());
+        self.state = State::Closed {
+            reopen_at: Instant::now() + REOPEN_FIRST,
+            pause: REOPEN_FIRST * 2,
+            error: error.clone(),
+        };
+        error
+    }
+
+    fn fail(&mut self, orders: Vec<Order>, error: &StoreError) {
+        let may_be_there = matches!(error, StoreError::Failed(_));
+        for order in &orders {
+            match order {
+                Order::Apply(changes, None) => {
+                    changes.iter().cloned().for_each(|change| self.owed.add(change))
+                }
+                Order::Apply(changes, Some(_)) if may_be_there => {
+                    changes.iter().filter_map(undoing).for_each(|change| self.owed.add(change));
+                }
+                _ => {}
+            }
+        }
+        if matches!(error, StoreError::Damaged(_)) {
+            self.owed.clear();
+        }
+        let dropped = self.owed.take_dropped();
+        if dropped > 0 {
+            error!(
+                "{dropped} changes had no room while the store fails: messages may be delivered again after a restart"
+            );
+        }
+        self.count_owed();
+        self.retry_at = Some(Instant::now() + RETRY);
+        self.set_health(Health::Failing(error.to_string().into()));
+        for order in orders {
+            refuse(order, error);
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.retry_at = None;
+        self.set_health(Health::Fine);
+    }
+
+    /// Tries again what is owed; if nothing is, whether there is space again.
+    fn retry(&mut self) {
+        let tried = if self.owed.is_empty() { self.probe() } else { self.settle_owed() };
+        match tried {
+            Ok(()) => self.recovered(),
+            Err(_) => self.retry_at = Some(Instant::now() + RETRY),
+        }
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        const PROBE: i64 = 2;
+        const BYTES: i64 = 64 * 1024;
+        let State::Open(database) = &self.state else { return Err(StoreError::Closed) };
+        let probed = database
+            .connection
+            .execute("INSERT OR REPLACE INTO meta VALUES (?1, zeroblob(?2))", [PROBE, BYTES])
+            .and_then(|_| database.connection.execute("DELETE FROM meta WHERE key = ?1", [PROBE]));
+        probed.map(|_| ()).map_err(|error| self.undo(&error))
+    }
+
+    fn reopen_at(&self) -> Option<Instant> {
+        match &self.state {
+            State::Closed { reopen_at, .. } => Some(*reopen_at),
+            State::Open(_) | State::Broken(_) => None,
+        }
+    }
+
+    /// Opens again after an error of the device: the log, of which nobody knows what is on the disk, is moved into the
+    /// database and emptied before anything is added to it.
+    fn reopen_if_due(&mut self) {
+        let State::Closed { reopen_at, pause, .. } = &self.state else { return };
+        if *reopen_at > Instant::now() {
+            return;
+        }
+        let pause = *pause;
+        let opened = schema::open_existing(&*self.place, self.durability)
+            .map_err(|error| error.to_string())
+            .and_then(|database| match contents::read_flows(&database.connection) {
+                Ok(flows) => Ok((database, flows)),
+                Err(error) => Err(error.to_string()),
+            });
+        match opened {
+            Ok((database, flows)) => {
+                self.state = State::Open(database);
+                self.flows = flows;
+                self.retry_at = Some(Instant::now());
+            }
+            Err(error) => {
+                debug!("the store cannot be opened again yet: {error}");
+                self.state = State::Closed {
+                    reopen_at: Instant::now() + pause,
+                    pause: (pause * 2).min(REOPEN_LAST),
+                    error: StoreError::Failed(error.into()),
+                };
+            }
+        }
+    }
+
+    fn checkpoint_at(&mut self, pages: u32) {
+        let State::Open(database) = &self.state else { return };
+        if database.log_pages.load(Ordering::Relaxed) < pages {
+            return;
+        }
+        let moved = database.connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
+        // Moved or not, it is next tried after as many pages more.
+        database.log_pages.store(0, Ordering::Relaxed);
+        if let Err(error) = moved {
+            warn!("the store's log cannot be moved into it: {error}");
+            if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
+                let error = self.give_up(&error);
+                self.retry_at = Some(Instant::now() + RETRY);
+                self.set_health(Health::Failing(error.to_string().into()));
+            }
+        }
+    }
+
+    /// Gives space back. True if there is nothing more to do.
+    fn tidy(&mut self) -> bool {
+        self.checkpoint_at(TIDY_LOG_PAGES);
+        let State::Open(database) = &self.state else { return true };
+        match vacuum(&database.connection) {
+            Ok(is_done) => is_done,
+            Err(error) => {
+                let error = self.undo(&error);
+                warn!("the store cannot be made smaller: {error}");
+                self.retry_at = Some(Instant::now() + RETRY);
+                self.set_health(Health::Failing(error.to_string().into()));
+                true
+            }
+        }
+    }
+
+    fn close(self) {
+        let State::Open(database) = self.state else { return };
+        if let Err(error) = schema::empty_log(&database.connection) {
+            warn!("the store's log cannot be moved into it: {error}");
+        }
+        drop(database.connection.close());
+    }
+
+    fn count_owed(&self) {
+        self.figures.owed.store(self.owed.len() as u64, Ordering::Relaxed);
+    }
+
+    fn set_health(&self, health: Health) {
+        let mut current = self.health.lock();
+        let is_news = std::mem::discriminant(&*current) != std::mem::discriminant(&health);
+        *current = health.clone();
+        drop(current);
+        if is_news {
+            (self.on_health)(&health);
+        }
+    }
+}
+
+fn transact<T>(
+    connection: &Connection,
+    flows: &mut Flows,
+    fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<(T, u64)>,
+) -> rusqlite::Result<(T, u64)> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let mut batch = Batch::new(connection, flows);
+    let filled = fill(&mut batch)?;
+    batch.settle()?;
+    connection.prepare_cached("COMMIT")?.execute([])?;
+    Ok(filled)
+}
+
+/// Makes the file smaller by some pages, if enough of it is empty. True if it is not.
+fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (pages, free) = (number("page_count")?, number("freelist_count")?);
+    if free < 2 * VACUUM_PAGES || free < pages / 4 {
+        return Ok(true);
+    }
+    connection.pragma(None, "incremental_vacuum", VACUUM_PAGES, |_| Ok(()))?;
+    Ok(false)
+}
+
+/// What must not stay if it should turn out to be there after all: a message that its publisher was told was not taken,
+/// and its identifier.
+fn undoing(change: &Change) -> Option<Change> {
+    match change {
+        Change::Enqueue { slot, message } => Some(Change::Forget { slot: *slot, sequence: message.sequence }),
+        Change::Accept { slot, packet_id } => Some(Change::Complete { slot: *slot, packet_id: *packet_id }),
+        _ => None,
+    }
+}
+
+fn take_out_of_range(orders: &mut Vec<Order>) -> Vec<Order> {
+    orders.extract_if(.., |order| !is_in_range(order)).collect()
+}
+
+fn is_in_range(order: &Order) -> bool {
+    match order {
+        Order::Apply(changes, _) => changes.iter().all(|change| match change {
+            Change::PutSession(session) => keys::is_slot(session.slot),
+            Change::EndSession(slot)
+            | Change::Subscribe { slot, .. }
+            | Change::Unsubscribe { slot, .. }
+            | Change::Accept { slot, .. }
+            | Change::Complete { slot, .. } => keys::is_slot(*slot),
+            Change::Enqueue { slot, message } => keys::is_place(*slot, message.sequence),
+            Change::Forget { slot, sequence } | Change::Release { slot, sequence } => {
+                keys::is_place(*slot, *sequence)
+            }
+            Change::Retain { .. } | Change::Unretain { .. } => true,
+        }),
+        Order::Load(request, _) => keys::is_slot(request.slot),
+        Order::Trim(request, _) => keys::is_slot(request.slot),
+    }
+}
+
+fn tell(order: Order, answer: Answer) {
+    match (order, answer) {
+        (Order::Apply(_, Some(done)), Answer::Applied) => done(Ok(())),
+        (Order::Load(_, done), Answer::Loaded(loaded)) => done(loaded),
+        (Order::Trim(_, done), Answer::Trimmed(removed)) => done(Ok(removed)),
+        _ => {}
+    }
+}
+
+/// Tells whoever handed it over that it came to nothing.
+pub fn refuse(order: Order, error: &StoreError) {
+    match order {
+        Order::Apply(_, None) => {}
+        Order::Apply(_, Some(done)) => done(Err(error.clone())),
+        Order::Load(_, done) => done(Err(error.clone())),
+        Order::Trim(_, done) => done(Err(error.clone())),
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+fn damaged(error: &rusqlite::Error) -> StoreError {
+    StoreError::Damaged(error.to_string().into())
+}
