@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ior_broker::store::{Durability, Store, StoreSettings};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -74,6 +75,39 @@ fn check_tries_the_data_directory() {
     assert!(memory.output().unwrap().status.success(), "nothing is kept, so nothing is tried");
 }
 
+#[test]
+fn store_verify_tells_what_is_wrong() {
+    let world = World::new();
+    let report = |output: &Output| -> Value { serde_json::from_slice(&output.stdout).unwrap() };
+    let none = world.ends(&["store", "verify"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(stderr(&none).contains("there is no store in"), "{}", stderr(&none));
+    assert!(!world.path("data").exists(), "it makes nothing");
+
+    world.make_store();
+    let fine = world.ends(&["store", "verify"]);
+    assert!(fine.status.success(), "{}", stderr(&fine));
+    assert!(stdout(&fine).ends_with("Everything is whole.\n"), "{}", stdout(&fine));
+    let json = report(&world.ends(&["store", "verify", "--json"]));
+    assert_eq!((&json["ok"], &json["whole"]["messages"]), (&true.into(), &0.into()));
+
+    let running = world.start();
+    let refused = world.ends(&["store", "verify"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains(&format!("process {}", running.child.id())), "{}", stderr(&refused));
+    drop(running);
+
+    let file = world.path("data/store/store.db");
+    let length = fs::metadata(&file).unwrap().len();
+    fs::write(&file, vec![0; length as usize]).unwrap();
+    let damaged = world.ends(&["store", "verify"]);
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(stderr(&damaged).contains(&file.display().to_string()), "{}", stderr(&damaged));
+    let json = report(&world.ends(&["store", "verify", "--json"]));
+    assert_eq!(json["ok"], false);
+    assert!(json["error"].as_str().unwrap().contains("store.db"), "{json}");
+}
+
 /// How long a command may take that ends by itself.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -119,6 +153,13 @@ impl World {
         }
         let _ = child.kill();
         child.wait_with_output().unwrap()
+    }
+
+    /// An empty store.
+    fn make_store(&self) {
+        let settings = StoreSettings { directory: self.path("data/store"), durability: Durability::Fsync };
+        let (store, _) = Store::open(&settings, |_| {}).unwrap();
+        store.close();
     }
 
     fn start(&self) -> Running {

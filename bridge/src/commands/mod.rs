@@ -8,6 +8,7 @@ pub mod explain;
 pub mod latency;
 pub mod publish;
 pub mod run;
+pub mod store;
 pub mod subscribe;
 mod table;
 

@@ -180,7 +180,12 @@ impl Settings {
             Durability::Buffered => StoreDurability::Buffered,
             Durability::Memory => return None,
         };
-        Some(StoreSettings { directory: self.data_dir.join(STORE_DIR), durability })
+        Some(StoreSettings { directory: self.store_dir(), durability })
+    }
+
+    /// Where the store is, if there is one.
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir.join(STORE_DIR)
     }
 
     /// `None` if something is wrong, which the layers have noted.
