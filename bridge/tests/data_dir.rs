@@ -4,12 +4,12 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use ior_broker::store::{Durability, Store, StoreSettings};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -84,7 +84,10 @@ fn store_verify_tells_what_is_wrong() {
     assert!(stderr(&none).contains("there is no store in"), "{}", stderr(&none));
     assert!(!world.path("data").exists(), "it makes nothing");
 
-    world.make_store();
+    fs::create_dir(world.path("data")).unwrap();
+    drop(world.start());
+    let mode = fs::metadata(world.path("data/store")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "whoever made the data directory");
     let fine = world.ends(&["store", "verify"]);
     assert!(fine.status.success(), "{}", stderr(&fine));
     assert!(stdout(&fine).ends_with("Everything is whole.\n"), "{}", stdout(&fine));
@@ -106,6 +109,10 @@ fn store_verify_tells_what_is_wrong() {
     let json = report(&world.ends(&["store", "verify", "--json"]));
     assert_eq!(json["ok"], false);
     assert!(json["error"].as_str().unwrap().contains("store.db"), "{json}");
+    let run = world.ends(&["run"]);
+    assert_eq!(run.status.code(), Some(1));
+    let said = stderr(&run);
+    assert!(said.contains(&file.display().to_string()) && said.contains("store salvage"), "{said}");
 }
 
 /// How long a command may take that ends by itself.
@@ -153,13 +160,6 @@ impl World {
         }
         let _ = child.kill();
         child.wait_with_output().unwrap()
-    }
-
-    /// An empty store.
-    fn make_store(&self) {
-        let settings = StoreSettings { directory: self.path("data/store"), durability: Durability::Fsync };
-        let (store, _) = Store::open(&settings, |_| {}).unwrap();
-        store.close();
     }
 
     fn start(&self) -> Running {

@@ -18,8 +18,9 @@ use crate::{
     policy::Policy,
     presence::Presence,
     rotation::Rotation,
-    secrets::Secrets,
+    secrets::{Secrets, create_private_dir},
     settings::Environment,
+    storage::advice,
 };
 
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
@@ -52,7 +53,15 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     write_credentials(&configuration, &secrets, address.port())?;
 
     let policy = Policy::new(registry, secrets, &rotation, &settings.limits);
-    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), settings.store().as_ref())
+    let store = settings.store();
+    if let Some(store) = &store {
+        let directory = &store.directory;
+        // Others must not read messages, whoever made the data directory.
+        create_private_dir(directory).map_err(|error| {
+            CommandError::failed(format!("{}: {error}; {}", directory.display(), advice(&error)))
+        })?;
+    }
+    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), store.as_ref())
         .map(Arc::new)
         .map_err(|error| CommandError::failed(format!("cannot start the broker: {error}")))?;
     tokio::spawn(Diary::new(registry).run(broker.events()));

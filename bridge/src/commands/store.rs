@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{CommandError, print, print_json, table::table};
 use crate::{
-    instance::Instance,
+    instance::{Instance, InstanceError},
     settings::{Environment, Settings},
 };
 
@@ -82,7 +82,12 @@ fn alone(settings: &Settings, work: Work) -> Result<Report, String> {
             settings.data_dir.display()
         ));
     }
-    let _instance = Instance::claim(&settings.data_dir).map_err(|error| error.to_string())?;
+    let _instance = Instance::claim(&settings.data_dir).map_err(|error| match error {
+        InstanceError::Taken { data_dir, holder } => {
+            format!("{holder} works on the data directory {}: stop it first", data_dir.display())
+        }
+        failed @ InstanceError::Failed { .. } => failed.to_string(),
+    })?;
     let report = work(&store);
     if geteuid().is_root() {
         for dir in [&settings.data_dir, &store] {
