@@ -14,7 +14,7 @@ use super::{
     owed::Owed,
     place::{Directory, LOG, Place, STORE},
     schema,
-    writer::{Figures, OnHealth, State, Writer, refuse},
+    writer::{Figures, OnHealth, State, Tuning, Writer, refuse},
 };
 
 /// An open store. Cheap to clone; closed with [`Store::close`] or with the last clone.
@@ -43,13 +43,14 @@ impl Store {
         on_health: impl Fn(&Health) + Send + Sync + 'static,
     ) -> Result<(Self, Contents), OpenError> {
         let place = Directory::open(&settings.directory)?;
-        Self::open_at(Arc::new(place), settings.durability, Box::new(on_health))
+        Self::open_at(Arc::new(place), settings.durability, Tuning::default(), Box::new(on_health))
     }
 
-    /// The same anywhere.
+    /// The same anywhere, tuned otherwise.
     pub(super) fn open_at(
         place: Arc<dyn Place>,
         durability: Durability,
+        tuning: Tuning,
         on_health: OnHealth,
     ) -> Result<(Self, Contents), OpenError> {
         let database = schema::open(&*place, durability)?;
@@ -61,6 +62,7 @@ impl Store {
         let writer = Writer {
             place: Arc::clone(&place),
             durability,
+            tuning,
             intake: Arc::clone(&intake),
             health: Arc::clone(&health),
             on_health,

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, ErrorKind, Read},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -34,6 +35,10 @@ pub trait Place: Send + Sync {
 
     /// Syncs the file, then gives it another name, in place of a file that has it; then syncs the directory.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Writes the file's bytes to where they are and syncs it. An operating system takes what it could not write for
+    /// written once it has reported that, and shows it until the power goes: after this, what it shows is on the disk.
+    fn rewrite(&self, name: &str) -> io::Result<()>;
 
     /// Removes the file if it is there.
     fn remove(&self, name: &str) -> io::Result<()>;
@@ -112,6 +117,20 @@ impl Place for Directory {
         File::open(self.path(from))?.sync_all()?;
         fs::rename(self.path(from), self.path(to))?;
         sync_directory(&self.path)
+    }
+
+    fn rewrite(&self, name: &str) -> io::Result<()> {
+        let file = File::options().read(true).write(true).open(self.path(name))?;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut at = 0;
+        loop {
+            let read = file.read_at(&mut buffer, at)?;
+            if read == 0 {
+                return file.sync_all();
+            }
+            file.write_all_at(&buffer[..read], at)?;
+            at += read as u64;
+        }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -63,6 +63,11 @@ pub fn open_existing(place: &dyn Place, durability: Durability) -> Result<Databa
     let path = place.path(STORE);
     let is_short = check_file(place)?;
     let failed = |error: rusqlite::Error| OpenError::sqlite(&path, &error);
+    if has_log(place)? {
+        place
+            .rewrite(LOG)
+            .map_err(|error| OpenError::io(&place.path(LOG), "cannot write this file", &error))?;
+    }
     let mut connection = connect(place, STORE).map_err(failed)?;
     connection.pragma_update(None, "synchronous", synchronous(durability)).map_err(failed)?;
     check_identity(&connection, &path)?;
@@ -87,9 +92,6 @@ pub fn inspect(place: &dyn Place) -> Result<Connection, OpenError> {
     check_file(place)?;
     let failed = |error: rusqlite::Error| OpenError::sqlite(&path, &error);
     let connection = connect(place, STORE).map_err(failed)?;
-    if size(place, LOG)?.is_some_and(|size| size > 0) {
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
-    }
     connection.pragma_update(None, "query_only", true).map_err(failed)?;
     check_identity(&connection, &path)?;
     Ok(connection)
@@ -105,15 +107,20 @@ pub fn empty_log(connection: &Connection) -> rusqlite::Result<()> {
 pub fn make(place: &dyn Place, name: &str) -> Result<(), OpenError> {
     let path = place.path(name);
     for leftover in [name.to_owned(), format!("{name}-wal"), format!("{name}-journal")] {
-        place
-            .remove(&leftover)
-            .map_err(|error| OpenError::io(&place.path(&leftover), "cannot remove this leftover", &error))?;
+        remove(place, &leftover)?;
     }
     let failed = |error: rusqlite::Error| OpenError::sqlite(&path, &error);
     let connection = connect(place, name).map_err(failed)?;
     fill(&connection).map_err(failed)?;
     empty_log(&connection).map_err(failed)?;
-    connection.close().map_err(|(_, error)| failed(error))
+    connection.close().map_err(|(_, error)| failed(error))?;
+    remove(place, &format!("{name}-wal"))
+}
+
+fn remove(place: &dyn Place, name: &str) -> Result<(), OpenError> {
+    place
+        .remove(name)
+        .map_err(|error| OpenError::io(&place.path(name), "cannot remove this leftover", &error))
 }
 
 /// Renames with what that needs to survive a power cut.
@@ -131,10 +138,14 @@ pub fn is_missing(place: &dyn Place) -> Result<bool, OpenError> {
     if size(place, STORE)?.is_some() {
         return Ok(false);
     }
-    match size(place, LOG)? {
-        Some(_) => Err(OpenError::new(&place.path(LOG), OpenProblem::LogWithoutStore)),
-        None => Ok(true),
+    if has_log(place)? {
+        return Err(OpenError::new(&place.path(LOG), OpenProblem::LogWithoutStore));
     }
+    Ok(true)
+}
+
+fn has_log(place: &dyn Place) -> Result<bool, OpenError> {
+    Ok(size(place, LOG)?.is_some_and(|size| size > 0))
 }
 
 /// How large a file is.
@@ -151,6 +162,8 @@ pub fn connect(place: &dyn Place, name: &str) -> rusqlite::Result<Connection> {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
         None => Connection::open_with_flags(path, flags)?,
     };
+    // Whoever closes decides about the log: after an error it must stay.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Exclusive before the first access: the log's index then is in memory and no second process gets in.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -202,7 +215,7 @@ fn check_file(place: &dyn Place) -> Result<bool, OpenError> {
     };
     let pages = u32::from_be_bytes([header[28], header[29], header[30], header[31]]);
     let is_short = length < u64::from(pages) * page_size;
-    if is_short && size(place, LOG)?.unwrap_or(0) == 0 {
+    if is_short && !has_log(place)? {
         return damaged("the file is cut off");
     }
     Ok(is_short)

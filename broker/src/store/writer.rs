@@ -27,18 +27,12 @@ use super::{
 const BATCH_CHANGES: usize = 10_000;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
-/// The log is moved into the database when it has so many pages. The longer it gets, the more often a page was written
-/// again in it and is moved only once.
-const LOG_PAGES: u32 = 4_096;
-
 /// Without anything to do for so long, the store is tidied up.
 const IDLE: Duration = Duration::from_secs(10);
-const TIDY_LOG_PAGES: u32 = LOG_PAGES / 4;
 const VACUUM_PAGES: i64 = 512;
 
 /// How often what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-const REOPEN_FIRST: Duration = Duration::from_millis(100);
 const REOPEN_LAST: Duration = Duration::from_secs(5);
 
 /// What others may know of the thread.
@@ -54,6 +48,22 @@ pub struct Figures {
     pub owed: AtomicU64,
 }
 
+/// What tests have otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// The log is moved into the database when it has so many pages. The longer it gets, the more often a page was
+    /// written again in it and is moved only once.
+    pub log_pages: u32,
+    /// How long to wait after an error of the device before the files are opened again; then twice as long every time.
+    pub reopen_after: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { log_pages: 4_096, reopen_after: Duration::from_millis(100) }
+    }
+}
+
 /// Told about every change of [`Health`].
 pub type OnHealth = Box<dyn Fn(&Health) + Send + Sync>;
 
@@ -61,6 +71,7 @@ pub type OnHealth = Box<dyn Fn(&Health) + Send + Sync>;
 pub struct Writer {
     pub place: Arc<dyn Place>,
     pub durability: Durability,
+    pub tuning: Tuning,
     pub intake: Arc<Intake>,
     pub health: Arc<Mutex<Health>>,
     pub on_health: OnHealth,
@@ -108,7 +119,7 @@ impl Writer {
             if !taken.orders.is_empty() {
                 self.handle(taken.orders);
                 self.intake.finished(taken.weight);
-                self.checkpoint_at(LOG_PAGES);
+                self.checkpoint_at(self.tuning.log_pages);
                 idle_since = Instant::now();
                 is_tidy = false;
             } else if self.retry_at.is_some_and(|at| at <= Instant::now()) {
@@ -126,7 +137,6 @@ impl Writer {
         let out_of_range = take_out_of_range(&mut orders);
         match self.settle_owed().and_then(|()| self.commit(&orders)) {
             Ok(answers) => {
-                self.recovered();
                 for (order, answer) in orders.into_iter().zip(answers) {
                     tell(order, answer);
                 }
@@ -143,6 +153,7 @@ impl Writer {
         if self.owed.is_empty() {
             return Ok(());
         }
+        self.retry_at = Some(Instant::now() + RETRY);
         let owed = std::mem::take(&mut self.owed);
         let settled = self.commit_changes(owed.deletions());
         self.owed = owed;
@@ -201,11 +212,13 @@ impl Writer {
             State::Open(database) => database,
             State::Closed { error, .. } | State::Broken(error) => return Err(error.clone()),
         };
+        let before = database.connection.total_changes();
         match transact(&database.connection, &mut self.flows, fill) {
             Ok((value, count)) => {
-                if count > 0 {
+                if database.connection.total_changes() > before {
                     self.figures.commits.fetch_add(1, Ordering::Relaxed);
                     self.figures.changes.fetch_add(count, Ordering::Relaxed);
+                    self.recovered();
                 }
                 Ok(value)
             }
@@ -241,8 +254,8 @@ impl Writer {
         }
         let error = StoreError::Failed(error.to_string().into());
         self.state = State::Closed {
-            reopen_at: Instant::now() + REOPEN_FIRST,
-            pause: REOPEN_FIRST * 2,
+            reopen_at: Instant::now() + self.tuning.reopen_after,
+            pause: self.tuning.reopen_after * 2,
             error: error.clone(),
         };
         error
@@ -285,10 +298,9 @@ impl Writer {
 
     /// Tries again what is owed; if nothing is, whether there is space again.
     fn retry(&mut self) {
-        let tried = if self.owed.is_empty() { self.probe() } else { self.settle_owed() };
-        match tried {
-            Ok(()) => self.recovered(),
-            Err(_) => self.retry_at = Some(Instant::now() + RETRY),
+        self.retry_at = Some(Instant::now() + RETRY);
+        if self.settle_owed().and_then(|()| self.probe()).is_ok() {
+            self.recovered();
         }
     }
 
@@ -361,7 +373,7 @@ impl Writer {
 
     /// Gives space back. True if there is nothing more to do.
     fn tidy(&mut self) -> bool {
-        self.checkpoint_at(TIDY_LOG_PAGES);
+        self.checkpoint_at(self.tuning.log_pages / 4);
         let State::Open(database) = &self.state else { return true };
         match vacuum(&database.connection) {
             Ok(is_done) => is_done,

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+mod disk;
+mod faults;
 mod keeping;
+mod power_cut;
 
 use std::{
     path::Path,

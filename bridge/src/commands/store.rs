@@ -1,0 +1,179 @@
+//! `store`: looks at what is kept, or saves what is whole of it, while the bridge does not run.
+
+use std::{
+    fs, io,
+    os::unix::fs::{MetadataExt, lchown},
+    path::Path,
+};
+
+use ior_broker::store::{Records, Verification, verify};
+use rustix::process::geteuid;
+use serde_json::{Value, json};
+
+use super::{CommandError, print, print_json, table::table};
+use crate::{
+    instance::{Instance, InstanceError},
+    settings::{Environment, Settings},
+};
+
+/// Arguments of `store`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What to do with the store.
+#[derive(Debug, clap::Subcommand)]
+pub enum Action {
+    /// Read all of it, and tell what is there and what is damaged. Changes nothing.
+    Verify(Options),
+}
+
+/// How to report.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Report in JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a command tells.
+struct Report {
+    text: String,
+    json: Value,
+    /// Why the exit status is 1.
+    failure: Option<String>,
+}
+
+/// Works on a store's directory.
+type Work = fn(&Path) -> Result<Report, String>;
+
+/// Works on the store in the data directory.
+///
+/// # Errors
+/// The settings are invalid (status 2); the bridge runs, there is no store, or it is damaged (status 1).
+pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+    let settings = Settings::load(dir, environment)?;
+    let (options, work): (_, Work) = match &args.action {
+        Action::Verify(options) => (options, verification),
+    };
+    let report = alone(&settings, work).unwrap_or_else(|error| Report {
+        text: String::new(),
+        json: json!({ "ok": false, "error": error }),
+        failure: Some(error),
+    });
+    if options.json {
+        print_json(&report.json)?;
+        return report.failure.map_or(Ok(()), |_| Err(CommandError::reported(1)));
+    }
+    print(&report.text)?;
+    report.failure.map_or(Ok(()), |failure| Err(CommandError::failed(failure)))
+}
+
+/// Works on the store while nobody else does.
+fn alone(settings: &Settings, work: Work) -> Result<Report, String> {
+    let store = settings.store_dir();
+    // Taking a data directory makes it, so a wrong path would leave one behind.
+    if !store.is_dir() {
+        return Err(format!(
+            "there is no store in {}: nothing was kept there yet (is this the right --config and data_dir?)",
+            settings.data_dir.display()
+        ));
+    }
+    let _instance = Instance::claim(&settings.data_dir).map_err(|error| match error {
+        InstanceError::Taken { data_dir, holder } => {
+            format!("{holder} works on the data directory {}: stop it first", data_dir.display())
+        }
+        failed @ InstanceError::Failed { .. } => failed.to_string(),
+    })?;
+    let report = work(&store);
+    if geteuid().is_root() {
+        for dir in [&settings.data_dir, &store] {
+            give_to_owner(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        }
+    }
+    report
+}
+
+fn verification(store: &Path) -> Result<Report, String> {
+    let found = verify(store).map_err(|error| error.to_string())?;
+    let bytes = size(store).map_err(|error| format!("{}: {error}", store.display()))?;
+    let failure = (!found.is_whole()).then(|| {
+        format!(
+            "the store in {} is damaged: `ior-bridge store salvage` keeps what is whole, and the damaged files beside it",
+            store.display()
+        )
+    });
+    let Verification { problems, whole, damaged, orphans, wrong_totals } = &found;
+    let mut text = format!("{}: {bytes} bytes\n\n", store.display());
+    text.push_str(&records_table(["KIND", "WHOLE", "DAMAGED"], whole, damaged));
+    text.push('\n');
+    if *orphans > 0 {
+        text.push_str(&format!("records of sessions that are not there: {orphans}\n"));
+    }
+    if *wrong_totals > 0 {
+        text.push_str(&format!(
+            "sessions that hold something else than what is written down about them: {wrong_totals}\n"
+        ));
+    }
+    for problem in problems {
+        text.push_str(&format!("{problem}\n"));
+    }
+    if failure.is_none() {
+        text.push_str("Everything is whole.\n");
+    }
+    let json = json!({
+        "ok": failure.is_none(),
+        "directory": store.display().to_string(),
+        "bytes": bytes,
+        "whole": records_json(whole),
+        "damaged": records_json(damaged),
+        "orphans": orphans,
+        "wrong_totals": wrong_totals,
+        "problems": problems,
+    });
+    Ok(Report { text, json, failure })
+}
+
+fn records_table(header: [&str; 3], one: &Records, other: &Records) -> String {
+    let row = |name: &str, one: u64, other: u64| [name.to_owned(), one.to_string(), other.to_string()];
+    let rows = [
+        row("sessions", one.sessions, other.sessions),
+        row("subscriptions", one.subscriptions, other.subscriptions),
+        row("messages in queues", one.messages, other.messages),
+        row("QoS 2 identifiers", one.identifiers, other.identifiers),
+        row("retained messages", one.retained, other.retained),
+    ];
+    table(header, &rows)
+}
+
+fn records_json(records: &Records) -> Value {
+    json!({
+        "sessions": records.sessions,
+        "subscriptions": records.subscriptions,
+        "messages": records.messages,
+        "identifiers": records.identifiers,
+        "retained": records.retained,
+    })
+}
+
+/// Bytes of the files in a directory.
+fn size(dir: &Path) -> io::Result<u64> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+}
+
+/// Gives the files of a directory to the directory's owner: with sudo, new ones would be root's, and the bridge's user
+/// could not open them.
+fn give_to_owner(dir: &Path) -> io::Result<()> {
+    let owner = fs::metadata(dir)?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() && (metadata.uid(), metadata.gid()) != (owner.uid(), owner.gid()) {
+            lchown(entry.path(), Some(owner.uid()), Some(owner.gid()))?;
+        }
+    }
+    Ok(())
+}
