@@ -5,6 +5,7 @@
 //! sessions are ever held at once.
 
 mod assured;
+mod entry;
 mod flows;
 mod inbound;
 mod outbound;
@@ -12,6 +13,7 @@ mod receipt;
 mod registry;
 #[cfg(test)]
 mod testing;
+mod unsettled;
 mod window;
 
 use std::{
