@@ -154,7 +154,7 @@ fn salvaging(store: &Path) -> Result<Report, String> {
         text.push('\n');
         for (what, count) in [
             ("parts of the file that cannot be read, with whatever was in them", unreadable_pages),
-            ("messages that should have been there and are lost", missing_messages),
+            ("messages that are lost altogether", missing_messages),
             ("records of sessions that are lost", orphans),
         ] {
             if *count > 0 {
@@ -202,9 +202,17 @@ fn records_json(records: &Records) -> Value {
     })
 }
 
-/// Bytes of the files in a directory.
-fn size(dir: &Path) -> io::Result<u64> {
-    fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+/// Bytes of the database and its log, not of what was damaged earlier and moved aside.
+fn size(store: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for name in ["store.db", "store.db-wal"] {
+        match fs::metadata(store.join(name)) {
+            Ok(metadata) => bytes += metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Gives the files of a directory to the directory's owner: with sudo, new ones would be root's, and the bridge's user
