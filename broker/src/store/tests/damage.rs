@@ -283,14 +283,15 @@ fn a_message_that_looks_like_a_page_is_not_read_as_one() {
     for offset in 0..1024 {
         let mut payload = vec![0; 2_048 + offset as usize];
         payload.extend_from_slice(&forged[4..]);
+        payload.extend_from_slice(&[0; 2_048]);
         bench.keep(vec![Change::Enqueue { slot: 2, message: queued(offset + 1, &payload) }]);
     }
     bench.store.close();
     let path = store_db(bench.directory.path());
     let mut bytes = fs::read(&path).unwrap();
     let mut made_right = 0;
-    for page in bytes.chunks_mut(1024).filter(|page| page[..4] == [0; 4] && page[4..] == forged[4..]) {
-        page[0] = LEAF;
+    for page in bytes.chunks_mut(1024).filter(|page| page[4..] == forged[4..]) {
+        page[..4].copy_from_slice(&forged[..4]);
         made_right += 1;
     }
     assert!(made_right > 0);
