@@ -281,9 +281,9 @@ fn a_message_that_looks_like_a_page_is_not_read_as_one() {
     bench.keep(vec![session(1), session(2)]);
     // At every distance from the beginning of a page.
     for offset in 0..1024 {
-        let mut payload = vec![0; 2_048 + offset as usize];
+        let mut payload = vec![0; 2_048];
         payload.extend_from_slice(&forged[4..]);
-        payload.extend_from_slice(&[0; 2_048]);
+        payload.resize(payload.len() + 2_048 + offset as usize, 0);
         bench.keep(vec![Change::Enqueue { slot: 2, message: queued(offset + 1, &payload) }]);
     }
     bench.store.close();
