@@ -270,6 +270,7 @@ fn salvage_keeps_every_record_whose_page_was_not_hit() {
 #[test]
 fn a_message_that_looks_like_a_page_is_not_read_as_one() {
     const LEAF: u8 = 13;
+    const MESSAGES: u64 = 2_048;
     let other = Bench::new();
     other.keep(vec![session(1)]);
     other.keep((1..=4).map(|sequence| enqueue(1, sequence)).collect());
@@ -280,11 +281,11 @@ fn a_message_that_looks_like_a_page_is_not_read_as_one() {
     let bench = Bench::new();
     bench.keep(vec![session(1), session(2)]);
     // At every distance from the beginning of a page.
-    for offset in 0..1024 {
-        let mut payload = vec![0; 2_048];
+    for offset in 0..MESSAGES {
+        let mut payload = vec![0; 2_048 + 500 * (offset as usize % 2)];
         payload.extend_from_slice(&forged[4..]);
-        payload.resize(payload.len() + 2_048 + offset as usize, 0);
-        bench.keep(vec![Change::Enqueue { slot: 2, message: queued(offset + 1, &payload) }]);
+        payload.resize(payload.len() + 2_048 + offset as usize / 2, 0);
+        bench.store.submit(vec![Change::Enqueue { slot: 2, message: queued(offset + 1, &payload) }], None);
     }
     bench.store.close();
     let path = store_db(bench.directory.path());
@@ -299,7 +300,7 @@ fn a_message_that_looks_like_a_page_is_not_read_as_one() {
     let salvaged = salvage(bench.directory.path()).unwrap();
     let (_store, contents) = open(bench.directory.path()).unwrap();
     assert_eq!(contents.sessions[0].totals, []);
-    assert_eq!(salvaged.kept.messages, 1024 - made_right);
+    assert_eq!(salvaged.kept.messages, MESSAGES - made_right);
 }
 
 /// The rows of each leaf, by number of columns and key: small ones only, which are on no other page.
