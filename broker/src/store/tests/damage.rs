@@ -68,6 +68,7 @@ fn a_second_opener_is_refused_until_the_first_has_closed() {
     assert_eq!(salvage(bench.directory.path()).unwrap_err().problem, OpenProblem::InUse);
     // Also one that knows nothing of the lock file.
     let other = rusqlite::Connection::open(store_db(bench.directory.path())).unwrap();
+    other.busy_timeout(std::time::Duration::ZERO).unwrap();
     assert!(other.query_row("SELECT count(*) FROM session", [], |_| Ok(())).is_err());
     bench.keep(vec![session(1)]);
     bench.restart();
