@@ -53,7 +53,7 @@ impl Store {
         tuning: Tuning,
         on_health: OnHealth,
     ) -> Result<(Self, Contents), OpenError> {
-        let database = schema::open(&*place, durability)?;
+        let database = schema::open(&*place, durability, tuning.log_pages)?;
         let (contents, flows) = contents::read(&database.connection)
             .map_err(|error| OpenError::sqlite(&place.path(STORE), &error))?;
         let intake = Arc::new(Intake::new());
@@ -71,6 +71,7 @@ impl Store {
             flows,
             owed: Owed::default(),
             retry_at: None,
+            has_written: false,
         };
         let thread = thread::Builder::new()
             .name("store".to_owned())

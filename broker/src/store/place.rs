@@ -19,6 +19,8 @@ pub const UNFINISHED: &str = "store.db.new";
 pub const SALVAGED: &str = "store.db.salvaged";
 const LOCK: &str = "store.lock";
 
+const BUFFER: usize = 64 * 1024;
+
 /// What is needed of a file system besides what SQLite does through its own interface.
 pub trait Place: Send + Sync {
     /// The SQLite VFS that reaches the files; `None` for the operating system's.
@@ -39,6 +41,10 @@ pub trait Place: Send + Sync {
     /// Writes the file's bytes to where they are and syncs it. An operating system takes what it could not write for
     /// written once it has reported that, and shows it until the power goes: after this, what it shows is on the disk.
     fn rewrite(&self, name: &str) -> io::Result<()>;
+
+    /// Fills a file with zeros up to this size and syncs it: writes to what is there already change nothing else on the
+    /// disk, where a file that grows makes the file system keep its books.
+    fn fill(&self, name: &str, size: u64) -> io::Result<()>;
 
     /// Removes the file if it is there.
     fn remove(&self, name: &str) -> io::Result<()>;
@@ -121,7 +127,7 @@ impl Place for Directory {
 
     fn rewrite(&self, name: &str) -> io::Result<()> {
         let file = File::options().read(true).write(true).open(self.path(name))?;
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; BUFFER];
         let mut at = 0;
         loop {
             let read = file.read_at(&mut buffer, at)?;
@@ -131,6 +137,18 @@ impl Place for Directory {
             file.write_all_at(&buffer[..read], at)?;
             at += read as u64;
         }
+    }
+
+    fn fill(&self, name: &str, size: u64) -> io::Result<()> {
+        let file = File::options().write(true).open(self.path(name))?;
+        let zeros = vec![0; BUFFER];
+        let mut at = file.metadata()?.len();
+        while at < size {
+            let length = (size - at).min(BUFFER as u64);
+            file.write_all_at(&zeros[..length as usize], at)?;
+            at += length;
+        }
+        file.sync_all()
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

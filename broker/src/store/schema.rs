@@ -1,16 +1,19 @@
 //! The database: its tables, how it is made and how it is opened.
 
 use std::{
+    io::ErrorKind,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use rusqlite::{
     Connection, DEFAULT_NAME, OpenFlags, OptionalExtension, config::DbConfig, wal::CheckpointMode,
 };
+use tracing::warn;
 
 use super::{
     Durability,
@@ -31,6 +34,8 @@ pub const PAGE_SIZE: u32 = 1024;
 pub const ROOTS: std::ops::RangeInclusive<u32> = 3..=12;
 
 const HEADER: usize = 100;
+const LOG_HEADER: u64 = 32;
+const LOG_FRAME: u64 = 24;
 
 /// The row of `meta` that counts starts.
 const STARTS: i64 = 1;
@@ -58,16 +63,21 @@ pub struct Database {
 }
 
 /// Opens the store; makes it if there is none.
-pub fn open(place: &dyn Place, durability: Durability) -> Result<Database, OpenError> {
+pub fn open(place: &dyn Place, durability: Durability, log_pages: u32) -> Result<Database, OpenError> {
     if is_missing(place)? {
         make(place, UNFINISHED)?;
         rename(place, UNFINISHED, STORE)?;
     }
-    open_existing(place, durability)
+    open_existing(place, durability, log_pages)
 }
 
-/// Opens the store that is there. What its write-ahead log holds is moved into it and synced before anything else.
-pub fn open_existing(place: &dyn Place, durability: Durability) -> Result<Database, OpenError> {
+/// Opens the store that is there. What its write-ahead log holds is moved into it and synced before anything else; then
+/// the log is made as large as it is going to be.
+pub fn open_existing(
+    place: &dyn Place,
+    durability: Durability,
+    log_pages: u32,
+) -> Result<Database, OpenError> {
     let path = place.path(STORE);
     let is_short = check_file(place)?;
     let failed = |error: rusqlite::Error| OpenError::sqlite(&path, &error);
@@ -83,6 +93,7 @@ pub fn open_existing(place: &dyn Place, durability: Durability) -> Result<Databa
         check_structure(&connection, &path)?;
     }
     empty_log(&connection).map_err(failed)?;
+    fill_log(place, log_pages)?;
     let log_pages = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&log_pages);
     connection
@@ -183,8 +194,16 @@ pub fn is_missing(place: &dyn Place) -> Result<bool, OpenError> {
     Ok(true)
 }
 
+/// Whether the log holds anything.
 fn has_log(place: &dyn Place) -> Result<bool, OpenError> {
-    Ok(size(place, LOG)?.is_some_and(|size| size > 0))
+    if size(place, LOG)?.is_none() {
+        return Ok(false);
+    }
+    let mut header = [0; LOG_HEADER as usize];
+    place
+        .read_start(LOG, &mut header)
+        .map_err(|error| OpenError::io(&place.path(LOG), "cannot read this file", &error))?;
+    Ok(header != [0; LOG_HEADER as usize])
 }
 
 /// How large a file is.
@@ -201,6 +220,8 @@ pub fn connect(place: &dyn Place, name: &str) -> rusqlite::Result<Connection> {
         Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
         None => Connection::open_with_flags(path, flags)?,
     };
+    // Nobody else may have it; waiting would not help.
+    connection.busy_timeout(Duration::ZERO)?;
     // Whoever closes decides about the log: after an error it must stay.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Exclusive before the first access: the log's index then is in memory and no second process gets in.
@@ -258,6 +279,18 @@ fn check_file(place: &dyn Place) -> Result<bool, OpenError> {
         return damaged("the file is cut off");
     }
     Ok(is_short)
+}
+
+fn fill_log(place: &dyn Place, pages: u32) -> Result<(), OpenError> {
+    let size = LOG_HEADER + u64::from(pages) * (LOG_FRAME + u64::from(PAGE_SIZE));
+    match place.fill(LOG, size) {
+        // It grows when it has to.
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::WriteZero) => {
+            warn!("{}: cannot be made as large as it is going to be: {error}", place.path(LOG).display());
+            Ok(())
+        }
+        filled => filled.map_err(|error| OpenError::io(&place.path(LOG), "cannot write this file", &error)),
+    }
 }
 
 fn check_identity(connection: &Connection, path: &Path) -> Result<(), OpenError> {

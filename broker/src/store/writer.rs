@@ -80,6 +80,8 @@ pub struct Writer {
     pub flows: Flows,
     pub owed: Owed,
     pub retry_at: Option<Instant>,
+    /// Since this was last set to false.
+    pub has_written: bool,
 }
 
 /// What can be done at the moment.
@@ -135,8 +137,13 @@ impl Writer {
 
     fn handle(&mut self, mut orders: Vec<Order>) {
         let out_of_range = take_out_of_range(&mut orders);
+        self.has_written = false;
         match self.settle_owed().and_then(|()| self.commit(&orders)) {
             Ok(answers) => {
+                // What only reads proves nothing.
+                if self.has_written {
+                    self.recovered();
+                }
                 for (order, answer) in orders.into_iter().zip(answers) {
                     tell(order, answer);
                 }
@@ -218,7 +225,7 @@ impl Writer {
                 if database.connection.total_changes() > before {
                     self.figures.commits.fetch_add(1, Ordering::Relaxed);
                     self.figures.changes.fetch_add(count, Ordering::Relaxed);
-                    self.recovered();
+                    self.has_written = true;
                 }
                 Ok(value)
             }
@@ -330,7 +337,7 @@ impl Writer {
             return;
         }
         let pause = *pause;
-        let opened = schema::open_existing(&*self.place, self.durability)
+        let opened = schema::open_existing(&*self.place, self.durability, self.tuning.log_pages)
             .map_err(|error| error.to_string())
             .and_then(|database| match contents::read_flows(&database.connection) {
                 Ok(flows) => Ok((database, flows)),

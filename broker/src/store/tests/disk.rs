@@ -218,6 +218,14 @@ impl Place for Disk {
         state.sync(file)
     }
 
+    fn fill(&self, name: &str, size: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let file = state.file(name)?;
+        let length = state.files[file].len();
+        state.write(file, length, &vec![0; (size as usize).saturating_sub(length)])?;
+        state.sync(file)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.state.lock();
         if state.names.contains_key(name) { state.name(name, None) } else { Ok(()) }
@@ -290,7 +298,7 @@ impl State {
         self.begin(None)?;
         self.syncs += 1;
         let fails = self.faults.syncs || self.faults.nth_sync == Some(self.syncs);
-        let (synced, pending) =
+        let (synced, pending): (Vec<_>, _) =
             std::mem::take(&mut self.pending).into_iter().partition(|operation| match operation {
                 Operation::Write { file: of, .. } | Operation::SetLength { file: of, .. } => *of == file,
                 Operation::Name { file: of, .. } => *of == Some(file),
@@ -300,9 +308,11 @@ impl State {
             if self.failed_at == 0 {
                 self.failed_at = self.operations;
             }
+            // Names are the directory's: its sync was not reached.
+            let names = synced.into_iter().filter(|synced| matches!(synced, Operation::Name { .. }));
+            self.pending.splice(0..0, names);
             return Err(device_error());
         }
-        let synced: Vec<_> = synced;
         synced.iter().for_each(|operation| self.keep(operation, None));
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod damage;
 mod disk;
 mod faults;
+mod figures;
 mod keeping;
 mod power_cut;
 
