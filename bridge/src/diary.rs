@@ -104,10 +104,10 @@ impl Diary {
                 self.other.complain(complaint);
             }
             Event::StoreFailing { detail } => tracing::error!(
-                "nothing can be kept, so messages of QoS 1 and 2 are refused where they would have to be; QoS 0 goes \
-                 on: {detail}"
+                "messages cannot be kept, so those of QoS 1 and 2 are refused where they would have to be; all others \
+                 go on: {detail}"
             ),
-            Event::StoreRecovered => tracing::warn!("messages are kept and taken again"),
+            Event::StoreRecovered => tracing::warn!("messages are kept again"),
             Event::StoreDamaged { name, messages } => tracing::error!(
                 "{messages} messages that were kept for {} are damaged and lost: the disk or memory card may fail; stop \
                  the bridge and look with `ior-bridge store verify`",

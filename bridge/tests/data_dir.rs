@@ -76,7 +76,7 @@ fn check_tries_the_data_directory() {
 }
 
 #[test]
-fn store_verify_tells_what_is_wrong() {
+fn a_damaged_store_is_told_and_salvaged() {
     let world = World::new();
     let report = |output: &Output| -> Value { serde_json::from_slice(&output.stdout).unwrap() };
     let none = world.ends(&["store", "verify"]);
@@ -98,11 +98,28 @@ fn store_verify_tells_what_is_wrong() {
     let refused = world.ends(&["store", "verify"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(stderr(&refused).contains(&format!("process {}", running.child.id())), "{}", stderr(&refused));
-    drop(running);
+    let from = world.path("data/credentials/default/connection-1/from.json");
+    let from = from.to_str().unwrap();
+    let kept = ["pub", "--host", "127.0.0.1", "--qos", "1", "--retain", from, ".", "found by its text"];
+    assert!(world.ends(&kept).status.success());
+    running.stops();
 
     let file = world.path("data/store/store.db");
-    let length = fs::metadata(&file).unwrap().len();
-    fs::write(&file, vec![0; length as usize]).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(17).position(|window| window == b"found by its text").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let damaged = world.ends(&["store", "verify"]);
+    assert_eq!(damaged.status.code(), Some(1));
+    assert!(stdout(&damaged).contains("retained messages   0      1\n"), "{}", stdout(&damaged));
+    assert!(
+        stderr(&damaged).contains("`ior-bridge store salvage` keeps what is whole"),
+        "{}",
+        stderr(&damaged)
+    );
+    assert_eq!(report(&world.ends(&["store", "verify", "--json"]))["ok"], false);
+
+    fs::write(&file, vec![0; bytes.len()]).unwrap();
     let damaged = world.ends(&["store", "verify"]);
     assert_eq!(damaged.status.code(), Some(1));
     assert!(stderr(&damaged).contains(&file.display().to_string()), "{}", stderr(&damaged));
@@ -113,6 +130,19 @@ fn store_verify_tells_what_is_wrong() {
     assert_eq!(run.status.code(), Some(1));
     let said = stderr(&run);
     assert!(said.contains(&file.display().to_string()) && said.contains("store salvage"), "{said}");
+
+    let salvaged = world.ends(&["store", "salvage", "--json"]);
+    assert!(salvaged.status.success(), "{}", stdout(&salvaged));
+    let moved = report(&salvaged)["moved"].clone();
+    let mut moved = moved.as_array().unwrap().iter().map(|path| fs::read(path.as_str().unwrap()).unwrap());
+    assert!(moved.any(|moved| moved == vec![0; bytes.len()]), "the damaged file is kept");
+    assert!(world.ends(&["store", "verify"]).status.success());
+    let running = world.start();
+    let refused = world.ends(&["store", "salvage"]);
+    assert!(stderr(&refused).contains("stop it first"), "{}", stderr(&refused));
+    drop(running);
+    let again = world.ends(&["store", "salvage"]);
+    assert!(again.status.success() && stdout(&again).contains("store.db.damaged-"), "{}", stdout(&again));
 }
 
 /// How long a command may take that ends by itself.
@@ -170,6 +200,15 @@ impl World {
         // Read on, so that it never waits for us.
         std::thread::spawn(move || lines.for_each(drop));
         running
+    }
+}
+
+impl Running {
+    /// Ends it as systemd does.
+    fn stops(mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
     }
 }
 

@@ -142,7 +142,8 @@ impl Shared {
         Counters::add(&self.counters.dropped, dropped.total());
     }
 
-    async fn publish_will(self: &Arc<Self>, session: &Session, will: Option<PendingWill>) {
+    /// Publishes a Will Message if its client may still do so.
+    pub async fn publish_will(self: &Arc<Self>, session: &Session, will: Option<PendingWill>) {
         let Some(will) = will else { return };
         if !self.may_publish(&*will.grant, will.message.topic()) {
             return;

@@ -3,10 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    access::Grant,
     clock,
+    message::Message,
     session::{PendingWill, Session},
     shared::Shared,
     store::{Change, StoredSession},
+    subscriptions::SubscriptionOptions,
 };
 
 impl Shared {
@@ -19,42 +22,71 @@ impl Shared {
                 self.change(Change::Unretain { topic: message.topic().into() });
             }
         }
-        for stored in sessions {
-            self.restore_session(&stored);
+        // All are there before the first Will Message is due.
+        let left: Vec<_> = sessions.iter().filter_map(|stored| self.restore_session(stored)).collect();
+        for Left { session, will, expiry, ago } in left {
+            if ago < Duration::from_secs(expiry.into()) {
+                self.begin_afterlife(&session, will, expiry, ago);
+            } else {
+                let shared = Arc::clone(self);
+                tokio::spawn(async move { shared.publish_will(&session, will).await });
+            }
         }
     }
 
-    fn restore_session(self: &Arc<Self>, stored: &StoredSession) {
+    fn restore_session(self: &Arc<Self>, stored: &StoredSession) -> Option<Left> {
         let record = &stored.record;
         let session = Arc::new(Session::restored(stored, &self.limits));
-        let Some(grant) = self.access.grant(&record.name) else { return self.end_keeping(&session) };
+        let Some(grant) = self.access.grant(&record.name) else {
+            self.end_keeping(&session);
+            return None;
+        };
+        let now = clock::unix_ms();
+        let left = Left {
+            // A clock that went backwards counts as no time passed.
+            ago: Duration::from_millis(now.saturating_sub(record.left_at.unwrap_or(now))),
+            will: record.will.as_ref().map(|will| PendingWill {
+                message: will.message.clone(),
+                delay: Duration::from_secs(will.delay.into()),
+                grant: Arc::clone(&grant),
+            }),
+            expiry: record.expiry,
+            session: Arc::clone(&session),
+        };
+        if left.ago >= Duration::from_secs(left.expiry.into()) {
+            self.end_keeping(&session);
+            return Some(left);
+        }
         {
             let mut lifetime = session.lifetime.lock();
             lifetime.begun = true;
-            for (filter, options) in &stored.subscriptions {
-                if self.may_subscribe(&*grant, filter) {
-                    lifetime.subscriptions.insert(filter.clone(), *options);
-                    self.subscriptions.insert(filter, session.id, &session, *options);
-                } else {
-                    self.forget_subscription(&session, filter);
-                }
-            }
             lifetime.grant = Some(Arc::clone(&grant));
+            lifetime.expiry = left.expiry;
+            lifetime.will.clone_from(&left.will);
         }
-        self.sessions.restore(Arc::clone(&session));
-
-        let now = clock::unix_ms();
-        // A clock that went backwards counts as no time passed.
-        let ago = Duration::from_millis(now.saturating_sub(record.left_at.unwrap_or(now)));
-        let will = record.will.as_ref().map(|will| PendingWill {
-            message: will.message.clone(),
-            delay: Duration::from_secs(will.delay.into()),
-            grant,
-        });
-        self.begin_afterlife(&session, will, record.expiry, ago);
+        self.restore_subscriptions(&session, &stored.subscriptions, &*grant);
         if record.left_at.is_none() {
             // It lost its connection with the process that died.
             self.put_session(&session, Some(now));
+        }
+        self.sessions.restore(session);
+        Some(left)
+    }
+
+    fn restore_subscriptions(
+        &self,
+        session: &Arc<Session>,
+        subscriptions: &[(Box<str>, SubscriptionOptions)],
+        grant: &dyn Grant,
+    ) {
+        let mut lifetime = session.lifetime.lock();
+        for (filter, options) in subscriptions {
+            if self.may_subscribe(grant, filter) {
+                lifetime.subscriptions.insert(filter.clone(), *options);
+                self.subscriptions.insert(filter, session.id, session, *options);
+            } else {
+                self.forget_subscription(session, filter);
+            }
         }
     }
 
@@ -66,4 +98,12 @@ impl Shared {
 }
 
 /// A retained message and the name that it counts for.
-type RetainedRecord = (crate::message::Message, Arc<str>);
+type RetainedRecord = (Message, Arc<str>);
+
+/// A session that lost its connection some time ago.
+struct Left {
+    session: Arc<Session>,
+    will: Option<PendingWill>,
+    expiry: u32,
+    ago: Duration,
+}

@@ -10,7 +10,7 @@ use crate::{
     message::Message,
     queue::Delivery,
     retained::is_removal,
-    session::{Bell, Outbound, Outcome, Place, Receipt, Session, Wanted, Work},
+    session::{Outbound, Outcome, Place, Receipt, Session, Wanted, Work},
     shared::{Index, Matches, Shared},
     store::Change,
     subscriptions::Match,
@@ -20,8 +20,6 @@ use crate::{
 pub struct Publisher<'a> {
     /// Its session.
     pub session: &'a Arc<Session>,
-    /// Rings when the message can be acknowledged.
-    pub bell: &'a Arc<Bell>,
     /// Of the PUBLISH.
     pub packet_id: PacketId,
 }
@@ -220,7 +218,7 @@ impl Shared {
         flow: &Flow,
         receivers: Vec<Receiver<'_>>,
     ) -> Option<Arc<Receipt>> {
-        let receipt = Receipt::new(publisher.bell);
+        let receipt = Receipt::new(&publisher.session.bell);
         let at_once = message.qos() == QoS::ExactlyOnce;
         let mut group = Group::default();
         for Receiver { session, delivery, way } in receivers {

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
-use ior_broker::Broker;
+use ior_broker::{Broker, StartError};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -20,7 +20,7 @@ use crate::{
     rotation::Rotation,
     secrets::{Secrets, create_private_dir},
     settings::Environment,
-    storage::advice,
+    storage::{advice, probe},
 };
 
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
@@ -63,7 +63,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     }
     let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), store.as_ref())
         .map(Arc::new)
-        .map_err(|error| CommandError::failed(format!("cannot start the broker: {error}")))?;
+        .map_err(|error| cannot_start(&settings.data_dir, &error))?;
     tokio::spawn(Diary::new(registry).run(broker.events()));
     let presence = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
@@ -97,6 +97,16 @@ fn write_credentials(
         written.unchanged
     );
     Ok(())
+}
+
+/// What the store says of a full or failing disk is what SQLite says, and not what to do about it.
+fn cannot_start(data_dir: &Path, error: &StartError) -> CommandError {
+    match probe(data_dir) {
+        Err(disk) if matches!(error, StartError::Store(_)) => {
+            CommandError::failed(format!("cannot start the broker: {error}; {}", advice(&disk)))
+        }
+        _ => CommandError::failed(format!("cannot start the broker: {error}")),
+    }
 }
 
 /// Every connection needs a file descriptor, and most systems allow 1,024 until they are asked.

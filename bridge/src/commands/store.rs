@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use ior_broker::store::{Records, Verification, verify};
+use ior_broker::store::{Records, Salvage, Verification, salvage, verify};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
@@ -29,6 +29,8 @@ pub struct Args {
 pub enum Action {
     /// Read all of it, and tell what is there and what is damaged. Changes nothing.
     Verify(Options),
+    /// Make a new store of all that is whole, move the damaged files aside, and tell what was lost.
+    Salvage(Options),
 }
 
 /// How to report.
@@ -53,11 +55,13 @@ type Work = fn(&Path) -> Result<Report, String>;
 /// Works on the store in the data directory.
 ///
 /// # Errors
-/// The settings are invalid (status 2); the bridge runs, there is no store, or it is damaged (status 1).
+/// The settings are invalid (status 2); the bridge runs, there is no store, it is damaged, or it cannot be
+/// salvaged (status 1).
 pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let settings = Settings::load(dir, environment)?;
     let (options, work): (_, Work) = match &args.action {
         Action::Verify(options) => (options, verification),
+        Action::Salvage(options) => (options, salvaging),
     };
     let report = alone(&settings, work).unwrap_or_else(|error| Report {
         text: String::new(),
@@ -137,6 +141,45 @@ fn verification(store: &Path) -> Result<Report, String> {
     Ok(Report { text, json, failure })
 }
 
+fn salvaging(store: &Path) -> Result<Report, String> {
+    let done = salvage(store).map_err(|error| error.to_string())?;
+    let Salvage { kept, damaged, unreadable_pages, orphans, missing_messages, moved, was_unfinished } = &done;
+    let mut text = format!("{}: this is a new store\n\n", store.display());
+    if *was_unfinished {
+        text.push_str(
+            "An earlier salvage was interrupted, and is finished now: it found what is kept and lost.\n",
+        );
+    } else {
+        text.push_str(&records_table(["KIND", "KEPT", "LOST"], kept, damaged));
+        text.push('\n');
+        for (what, count) in [
+            ("parts of the file that cannot be read, with whatever was in them", unreadable_pages),
+            ("messages that are lost altogether", missing_messages),
+            ("records of sessions that are lost", orphans),
+        ] {
+            if *count > 0 {
+                text.push_str(&format!("{what}: {count}\n"));
+            }
+        }
+    }
+    text.push_str("Messages that arrived shortly before the damage may be delivered again.\n");
+    text.push_str("The damaged files are kept; remove them when nobody needs them any more:\n");
+    let moved: Vec<_> = moved.iter().map(|path| path.display().to_string()).collect();
+    text.extend(moved.iter().map(|path| format!("  {path}\n")));
+    let json = json!({
+        "ok": true,
+        "directory": store.display().to_string(),
+        "kept": records_json(kept),
+        "damaged": records_json(damaged),
+        "unreadable_pages": unreadable_pages,
+        "missing_messages": missing_messages,
+        "orphans": orphans,
+        "moved": moved,
+        "was_unfinished": was_unfinished,
+    });
+    Ok(Report { text, json, failure: None })
+}
+
 fn records_table(header: [&str; 3], one: &Records, other: &Records) -> String {
     let row = |name: &str, one: u64, other: u64| [name.to_owned(), one.to_string(), other.to_string()];
     let rows = [
@@ -159,9 +202,17 @@ fn records_json(records: &Records) -> Value {
     })
 }
 
-/// Bytes of the files in a directory.
-fn size(dir: &Path) -> io::Result<u64> {
-    fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
+/// Bytes of the database and its log, not of what was damaged earlier and moved aside.
+fn size(store: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for name in ["store.db", "store.db-wal"] {
+        match fs::metadata(store.join(name)) {
+            Ok(metadata) => bytes += metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Gives the files of a directory to the directory's owner: with sudo, new ones would be root's, and the bridge's user

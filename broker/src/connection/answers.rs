@@ -8,7 +8,7 @@ use super::{Connection, Ending, packets::server_ack};
 use crate::{
     codec::{PacketId, QoS, ReasonCode, ServerPacket},
     events::{Counters, DisconnectCause},
-    session::{Bell, Outcome, Receipt},
+    session::{Outcome, Receipt},
 };
 
 /// Beyond so many answers that wait nothing more is read from the client.
@@ -20,12 +20,12 @@ const MANY_BYTES: usize = 1024 * 1024;
 /// `[MQTT-4.6.0-2, -3]`.
 #[derive(Default)]
 pub struct Answers {
-    /// Rings when an answer may be due.
-    pub bell: Arc<Bell>,
     /// PUBACKs: some wait for an acknowledgement of somebody else.
     of_qos_1: VecDeque<Answer>,
     /// All others wait for the store only.
     others: VecDeque<Answer>,
+    /// How many of them are SUBACKs.
+    of_subscribe: usize,
     bytes: usize,
 }
 
@@ -55,6 +55,7 @@ impl Answers {
     /// One more that waits.
     pub fn push(&mut self, answer: Answer) {
         self.bytes += answer.bytes;
+        self.of_subscribe += usize::from(answer.is_of_subscribe());
         match answer.what {
             What::Publish { qos: QoS::AtLeastOnce, .. } => self.of_qos_1.push_back(answer),
             _ => self.others.push_back(answer),
@@ -64,6 +65,11 @@ impl Answers {
     /// Whether so many wait that the client has to wait, too.
     pub fn are_many(&self) -> bool {
         self.of_qos_1.len() + self.others.len() >= MANY || self.bytes >= MANY_BYTES
+    }
+
+    /// Whether a SUBACK waits: clients expect it before what they subscribed to, though they may not rely on it.
+    pub fn include_suback(&self) -> bool {
+        self.of_subscribe > 0
     }
 
     /// Whether none wait that an acknowledgement of this QoS must not overtake.
@@ -82,9 +88,16 @@ impl Answers {
                 *queue = VecDeque::new();
             }
             self.bytes -= answer.bytes;
+            self.of_subscribe -= usize::from(answer.is_of_subscribe());
             return Some((outcome, answer));
         }
         None
+    }
+}
+
+impl Answer {
+    fn is_of_subscribe(&self) -> bool {
+        matches!(self.what, What::SubAck { .. })
     }
 }
 
@@ -94,7 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if self.answers.are_none(QoS::AtLeastOnce) && self.answers.are_none(QoS::ExactlyOnce) {
             return Ok(());
         }
-        self.answers.bell.register(cx.waker());
+        self.session.bell.register(cx.waker());
         while let Some((outcome, Answer { what, .. })) = self.answers.pop_due() {
             match what {
                 What::Publish { qos, packet_id, reason } => {

@@ -309,7 +309,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 if let Some(reason) = outbound.close_request() {
                     return Err(Ending(DisconnectCause::Server(reason)));
                 }
-                if self.wire.backlog() < WRITE_AHEAD {
+                if self.wire.backlog() < WRITE_AHEAD && !self.answers.include_suback() {
                     outbound.poll_transmit(clock::unix_ms(), WRITE_AHEAD, &mut self.wire.output);
                 }
                 outbound.register(cx.waker());

@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// QoS 1 and 2.
     fn route(&mut self, publish: &Publish<'_>, packet_id: PacketId, message: &Message) -> Result<(), Ending> {
-        let publisher = Publisher { session: self.session, bell: &self.answers.bell, packet_id };
+        let publisher = Publisher { session: self.session, packet_id };
         let Ok(routed) = self.shared.route(message, &publisher, &mut self.matches) else {
             self.shared.tell_full(&self.session.name, message.topic());
             return self.refuse_publish(publish, ReasonCode::QuotaExceeded);
@@ -153,7 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Has changes kept; `None` if there are none, or the session is not kept.
     fn keep(&self, changes: Vec<Change>) -> Option<Arc<Receipt>> {
-        let receipt = Receipt::new(&self.answers.bell);
+        let receipt = Receipt::new(&self.session.bell);
         let kept = self.shared.keep(self.session, &receipt, changes);
         receipt.settle(true);
         kept.then_some(receipt)
@@ -189,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Not before earlier ones that wait.
     fn acknowledge(&mut self, qos: QoS, packet_id: PacketId, reason: ReasonCode) -> Result<(), Ending> {
         if !self.answers.are_none(qos) {
-            let receipt = Receipt::new(&self.answers.bell);
+            let receipt = Receipt::new(&self.session.bell);
             receipt.settle(true);
             self.session.inbound.lock().hold(qos);
             self.acknowledge_when_kept(qos, packet_id, reason, receipt, 0);

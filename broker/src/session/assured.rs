@@ -4,15 +4,17 @@
 //! Without sockets, files and clocks. What is to be done with the store is noted as [`Work`], which whoever called
 //! takes and performs; its result comes back through a `handle_…`.
 
-use std::{collections::VecDeque, num::NonZeroU16, sync::Arc};
+use std::sync::Arc;
 
 use super::{
+    entry::{Content, Entries, Entry},
     flows::{FlowIndex, Flows, Place},
     receipt::Receipt,
+    unsettled::{Arrived, Open, Unsettled, settle},
 };
 use crate::{
     access::Flow,
-    codec::{PacketId, QoS},
+    codec::QoS,
     limits::WhenFull,
     queue::{Delivery, QueueFull},
     store::{Loaded, QueuedMessage, Sequence, StoredMessage, StoredSession, Totals, Trim},
@@ -29,30 +31,6 @@ const LOAD_BELOW: usize = if cfg!(test) { 2 } else { 64 };
 pub const LOAD_MESSAGES: usize = if cfg!(test) { 3 } else { 256 };
 /// So many bytes of them.
 pub const LOAD_BYTES: usize = 128 * 1024;
-
-/// A message on its way to the client.
-#[derive(Debug)]
-pub struct Entry {
-    /// Its number in the session, from which its Packet Identifier follows.
-    pub sequence: Sequence,
-    /// What it counts for while it waits.
-    pub flow: FlowIndex,
-    /// When it is dropped unless it has been sent once, in milliseconds since the Unix epoch.
-    pub expires_at: u64,
-    /// Whether it was sent before, on another connection: then it is sent again, and does not count any more.
-    pub again: bool,
-    /// What is sent.
-    pub content: Content,
-}
-
-/// What is sent.
-#[derive(Debug)]
-pub enum Content {
-    /// PUBLISH.
-    Message(Delivery),
-    /// PUBREL.
-    Released,
-}
 
 /// Who waits for a message to be kept, and how urgently.
 #[derive(Debug, Default)]
@@ -98,15 +76,11 @@ pub struct Assured {
     flows: Flows,
     /// The number of the next message.
     next: Sequence,
-    /// In memory, in order.
-    waiting: VecDeque<Entry>,
-    waiting_bytes: usize,
-    /// How many of them are to be sent again.
-    again: usize,
+    /// In memory.
+    waiting: Entries,
     /// From this one on messages are in the store, or on their way there, and not in memory.
     stored_from: Option<Sequence>,
-    /// Not in the store yet, or about to be: in order.
-    unsettled: VecDeque<Unsettled>,
+    unsettled: Unsettled,
     /// While the client owes the acknowledgement of one up to this, what comes is written at once.
     behind_until: Sequence,
     /// Messages below were sent before the connection that is, or comes next.
@@ -118,34 +92,6 @@ pub struct Assured {
     work: Vec<Work>,
 }
 
-/// A message that a publisher may wait for.
-#[derive(Debug)]
-struct Unsettled {
-    sequence: Sequence,
-    flow: FlowIndex,
-    bytes: usize,
-    receipt: Option<Arc<Receipt>>,
-    /// Whether it is on its way to the store. If not, its client has a moment to acknowledge it.
-    writing: bool,
-    /// Whether it arrived meanwhile, or gave way, so that the store shall forget it.
-    done: bool,
-}
-
-impl Entry {
-    /// Follows from the number alone, so that a QoS 2 message has the same one after a crash.
-    pub fn packet_id(&self) -> PacketId {
-        let from_0 = (self.sequence.saturating_sub(1) % u64::from(u16::MAX)) as u16;
-        NonZeroU16::MIN.saturating_add(from_0)
-    }
-
-    fn size(&self) -> usize {
-        match &self.content {
-            Content::Message(delivery) => delivery.size(),
-            Content::Released => 0,
-        }
-    }
-}
-
 impl Assured {
     /// Without messages. `kept` says whether the session is in the store.
     pub fn new(kept: bool) -> Self {
@@ -154,11 +100,9 @@ impl Assured {
             over: false,
             flows: Flows::default(),
             next: 1,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
-            again: 0,
+            waiting: Entries::default(),
             stored_from: None,
-            unsettled: VecDeque::new(),
+            unsettled: Unsettled::default(),
             behind_until: 0,
             sent_below: 0,
             busy: false,
@@ -188,10 +132,11 @@ impl Assured {
     /// The session is over: nothing waits, and nothing will.
     pub fn end(&mut self) {
         self.over = true;
-        self.clear();
-        for unsettled in self.unsettled.drain(..) {
-            unsettled.settle(true);
-        }
+        self.waiting.clear();
+        self.stored_from = None;
+        self.flows.clear();
+        self.work.clear();
+        self.unsettled.end();
     }
 
     /// What is to be done with the store.
@@ -201,7 +146,7 @@ impl Assured {
 
     /// How many messages wait, those that are sent again included.
     pub fn len(&self) -> usize {
-        self.flows.messages() + self.again
+        self.flows.messages() + self.waiting.again()
     }
 
     /// Messages below were sent before the connection that is, or comes next.
@@ -257,13 +202,13 @@ impl Assured {
                 let room;
                 (dropped, room) = self.make_room(index, bytes);
                 if !room {
-                    wanted.settle(true);
+                    settle(wanted.receipt, true);
                     return dropped + 1;
                 }
             }
         }
         if self.over {
-            wanted.settle(true);
+            settle(wanted.receipt, true);
             return 0;
         }
         let sequence = self.next;
@@ -272,37 +217,28 @@ impl Assured {
         let max_age = flow.limits.max_age.map_or(u64::MAX, |age| age.as_millis() as u64);
         let oldest = delivery.message.received_at().saturating_add(max_age);
         let expires_at = delivery.message.expires_at().min(oldest);
-        if !self.kept {
-            let content = Content::Message(delivery);
-            self.append(Entry { sequence, flow: index, expires_at, again: false, content });
-            return dropped;
-        }
-        let in_memory = online
-            && self.stored_from.is_none()
-            && self.waiting.len() < IN_MEMORY
-            && self.waiting_bytes < IN_MEMORY_BYTES;
-        let oldest = in_flight_from.or(self.waiting.front().map(|entry| entry.sequence));
-        let is_behind = oldest.is_some_and(|oldest| oldest <= self.behind_until);
-        let at_once = wanted.at_once || delivery.qos == QoS::ExactlyOnce || is_behind || !in_memory;
-        self.unsettled.push_back(Unsettled {
-            sequence,
-            flow: index,
-            bytes,
-            receipt: wanted.receipt,
-            writing: at_once,
-            done: false,
-        });
-        if at_once {
-            self.work.push(Work::Write(QueuedMessage {
+        let in_memory = !self.kept || online && self.has_memory();
+        if self.kept {
+            let at_once = wanted.at_once
+                || delivery.qos == QoS::ExactlyOnce
+                || !in_memory
+                || self.is_behind(in_flight_from);
+            let receipt = wanted.receipt;
+            self.unsettled.push(Open {
                 sequence,
-                flow: Arc::clone(&flow.name),
-                expires_at,
-                delivery: delivery.clone(),
-            }));
+                flow: index,
+                bytes,
+                receipt,
+                writing: at_once,
+                done: false,
+            });
+            if at_once {
+                self.write(sequence, index, expires_at, delivery.clone());
+            }
         }
         if in_memory {
             let content = Content::Message(delivery);
-            self.append(Entry { sequence, flow: index, expires_at, again: false, content });
+            self.waiting.push_back(Entry { sequence, flow: index, expires_at, again: false, content });
         } else if self.stored_from.is_none() {
             self.stored_from = Some(sequence);
         }
@@ -312,20 +248,14 @@ impl Assured {
     /// The next one to send. `None` also if it has to be kept before.
     pub fn front(&self) -> Option<&Entry> {
         let front = self.waiting.front()?;
-        let exactly_once =
-            matches!(&front.content, Content::Message(delivery) if delivery.qos == QoS::ExactlyOnce);
-        let held_back = exactly_once && self.unsettled(front.sequence).is_some();
+        let held_back = front.is_exactly_once() && self.unsettled.contains(front.sequence);
         (!held_back).then_some(front)
     }
 
-    /// Takes the next one out: it is in flight now. The memory of a burst is given back when nothing waits.
+    /// Takes the next one out: it is in flight now.
     pub fn take_front(&mut self) -> Option<Entry> {
-        const KEPT_CAPACITY: usize = 16;
         let entry = self.waiting.pop_front()?;
         self.count_out(&entry);
-        if self.waiting.is_empty() && self.waiting.capacity() > KEPT_CAPACITY {
-            self.waiting = VecDeque::new();
-        }
         Some(entry)
     }
 
@@ -338,22 +268,8 @@ impl Assured {
 
     /// A message arrived for good, or will never have to.
     pub fn handle_arrived(&mut self, sequence: Sequence) {
-        if !self.kept {
-            return;
-        }
-        match self.unsettled.binary_search_by_key(&sequence, |unsettled| unsettled.sequence) {
-            Ok(at) if self.unsettled[at].writing => {
-                self.unsettled[at].done = true;
-                if let Some(receipt) = self.unsettled[at].receipt.take() {
-                    receipt.settle(true);
-                }
-            }
-            Ok(at) => {
-                if let Some(unsettled) = self.unsettled.remove(at) {
-                    unsettled.settle(true);
-                }
-            }
-            Err(_) => self.work.push(Work::Forget(sequence)),
+        if self.kept && self.unsettled.handle_arrived(sequence) == Arrived::Stored {
+            self.work.push(Work::Forget(sequence));
         }
     }
 
@@ -367,31 +283,21 @@ impl Assured {
 
     /// A message is in the store, or could not be written: then nobody has it.
     pub fn handle_written(&mut self, sequence: Sequence, written: bool) {
-        let Ok(at) = self.unsettled.binary_search_by_key(&sequence, |unsettled| unsettled.sequence) else {
-            return;
-        };
-        let Some(unsettled) = self.unsettled.remove(at) else { return };
-        unsettled.settle(written);
-        if written && unsettled.done {
+        let Some(open) = self.unsettled.handle_written(sequence, written) else { return };
+        if written && open.done {
             self.work.push(Work::Forget(sequence));
-        } else if !written && !unsettled.done {
-            match self.waiting.binary_search_by_key(&sequence, |entry| entry.sequence) {
-                Ok(at) => {
-                    if let Some(entry) = self.waiting.remove(at) {
-                        self.count_out(&entry);
-                    }
-                }
-                Err(_) if self.stored_from.is_some_and(|from| from <= sequence) => {
-                    self.flows.subtract(unsettled.flow, unsettled.bytes);
-                }
-                Err(_) => {}
+        } else if !written && !open.done {
+            if let Some(entry) = self.waiting.take(sequence) {
+                self.count_out(&entry);
+            } else if self.stored_from.is_some_and(|from| from <= sequence) {
+                self.flows.subtract(open.flow, open.bytes);
             }
         }
     }
 
     /// The first message that its client still has a moment to acknowledge before it is written.
     pub fn first_unwritten(&self) -> Option<Sequence> {
-        self.unsettled.iter().find(|unsettled| !unsettled.writing).map(|unsettled| unsettled.sequence)
+        self.unsettled.first_unwritten()
     }
 
     /// The number of the next message.
@@ -401,20 +307,12 @@ impl Assured {
 
     /// The moment is over for those below: they are written. `in_flight` finds a message that is in flight.
     pub fn write_below<'a>(&mut self, below: Sequence, in_flight: impl Fn(Sequence) -> Option<&'a Entry>) {
-        let due = self.unsettled.iter_mut().take_while(|unsettled| unsettled.sequence < below);
-        for unsettled in due.filter(|unsettled| !unsettled.writing) {
-            unsettled.writing = true;
-            let at = self.waiting.binary_search_by_key(&unsettled.sequence, |entry| entry.sequence);
-            let entry = at.ok().and_then(|at| self.waiting.get(at)).or_else(|| in_flight(unsettled.sequence));
-            if let Some(Entry { content: Content::Message(delivery), expires_at, .. }) = entry {
-                self.work.push(Work::Write(QueuedMessage {
-                    sequence: unsettled.sequence,
-                    flow: Arc::clone(self.flows.name(unsettled.flow)),
-                    expires_at: *expires_at,
-                    delivery: delivery.clone(),
-                }));
-                self.behind_until = self.next - 1;
-            }
+        for (sequence, flow) in self.unsettled.begin_writing(below).collect::<Vec<_>>() {
+            let entry = self.waiting.get(sequence).or_else(|| in_flight(sequence));
+            let Some(delivery) = entry.and_then(Entry::message).cloned() else { continue };
+            let expires_at = entry.map_or(u64::MAX, |entry| entry.expires_at);
+            self.write(sequence, flow, expires_at, delivery);
+            self.behind_until = self.next - 1;
         }
     }
 
@@ -424,9 +322,7 @@ impl Assured {
             self.sent_below = self.sent_below.max(last.sequence + 1);
         }
         if !self.kept {
-            self.again += in_flight.len();
             for entry in in_flight.into_iter().rev() {
-                self.waiting_bytes += entry.size();
                 self.waiting.push_front(Entry { again: true, ..entry });
             }
             return;
@@ -438,22 +334,17 @@ impl Assured {
         let first = in_flight.first().or(self.waiting.front()).map(|entry| entry.sequence);
         self.stored_from = first.or(self.stored_from);
         for entry in in_flight.iter().chain(self.waiting.iter().filter(|entry| entry.again)) {
-            if matches!(entry.content, Content::Message(_)) {
+            if entry.message().is_some() {
                 self.flows.add(entry.flow, entry.size());
             }
         }
-        self.waiting = VecDeque::new();
-        self.waiting_bytes = 0;
-        self.again = 0;
-        self.behind_until = self.next - 1;
+        self.waiting.clear();
     }
 
     /// Has more messages loaded, if there are some in the store and few in memory.
     pub fn load_if_low(&mut self) {
         let Some(from) = self.stored_from else { return };
-        let on_the_way =
-            self.unsettled.iter().map(|unsettled| unsettled.sequence).find(|sequence| *sequence >= from);
-        let below = on_the_way.unwrap_or(self.next);
+        let below = self.unsettled.first_from(from).unwrap_or(self.next);
         if self.busy || self.waiting.len() >= LOAD_BELOW {
             return;
         }
@@ -488,7 +379,7 @@ impl Assured {
             };
             last = Some(sequence);
             if let Some(entry) = self.entry(stored, &allowed) {
-                self.append(entry);
+                self.waiting.push_back(entry);
             } else {
                 self.work.push(Work::Forget(sequence));
             }
@@ -543,18 +434,24 @@ impl Assured {
         }
     }
 
-    fn append(&mut self, entry: Entry) {
-        self.waiting_bytes += entry.size();
-        self.again += usize::from(entry.again);
-        self.waiting.push_back(entry);
+    fn has_memory(&self) -> bool {
+        self.stored_from.is_none() && self.waiting.len() < IN_MEMORY && self.waiting.bytes() < IN_MEMORY_BYTES
+    }
+
+    /// Whether the client owes an acknowledgement for longer than a moment.
+    fn is_behind(&self, in_flight_from: Option<Sequence>) -> bool {
+        let oldest = in_flight_from.or_else(|| self.waiting.front().map(|entry| entry.sequence));
+        oldest.is_some_and(|oldest| oldest <= self.behind_until)
+    }
+
+    fn write(&mut self, sequence: Sequence, flow: FlowIndex, expires_at: u64, delivery: Delivery) {
+        let flow = Arc::clone(self.flows.name(flow));
+        self.work.push(Work::Write(QueuedMessage { sequence, flow, expires_at, delivery }));
     }
 
     /// It does not wait in memory any more, nor count.
     fn count_out(&mut self, entry: &Entry) {
-        self.waiting_bytes -= entry.size();
-        if entry.again {
-            self.again -= 1;
-        } else {
+        if !entry.again {
             self.flows.subtract(entry.flow, entry.size());
         }
     }
@@ -568,8 +465,8 @@ impl Assured {
                 self.flows.release(&place);
                 return (dropped, true);
             }
-            let oldest = self.waiting.iter().position(|entry| entry.flow == flow && !entry.again);
-            if let Some(entry) = oldest.and_then(|at| self.waiting.remove(at)) {
+            let oldest = self.waiting.take_first(|entry| entry.flow == flow && !entry.again);
+            if let Some(entry) = oldest {
                 self.count_out(&entry);
                 self.handle_arrived(entry.sequence);
                 dropped += 1;
@@ -591,30 +488,15 @@ impl Assured {
 
     fn remove_expired(&mut self, flow: FlowIndex, now: u64) {
         const PAUSE_MS: u64 = 1000;
-        let mut at = 0;
-        while let Some(entry) = self.waiting.get(at) {
-            if entry.flow == flow && !entry.again && entry.expires_at <= now {
-                if let Some(entry) = self.waiting.remove(at) {
-                    self.count_out(&entry);
-                    self.handle_arrived(entry.sequence);
-                }
-            } else {
-                at += 1;
-            }
+        let expired = |entry: &Entry| entry.flow == flow && !entry.again && entry.expires_at <= now;
+        while let Some(entry) = self.waiting.take_first(expired) {
+            self.count_out(&entry);
+            self.handle_arrived(entry.sequence);
         }
         if self.next_search <= now {
             self.next_search = now + PAUSE_MS;
             self.trim(flow, Trim::Expired(now));
         }
-    }
-
-    fn clear(&mut self) {
-        self.waiting = VecDeque::new();
-        self.waiting_bytes = 0;
-        self.again = 0;
-        self.stored_from = None;
-        self.flows.clear();
-        self.work.clear();
     }
 
     /// All that waits is in memory: counts it anew, without what damaged records and refused writes have left behind.
@@ -625,36 +507,15 @@ impl Assured {
         }
     }
 
-    fn unsettled(&self, sequence: Sequence) -> Option<&Unsettled> {
-        let at = self.unsettled.binary_search_by_key(&sequence, |unsettled| unsettled.sequence).ok()?;
-        self.unsettled.get(at)
-    }
-
     /// Whether it holds no message in memory.
     #[cfg(test)]
     pub fn is_empty_in_memory(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.len() == 0
     }
 
     /// Messages and bytes that count, and those that are promised.
     #[cfg(test)]
     pub fn held(&self) -> (usize, usize, usize, usize) {
         self.flows.held()
-    }
-}
-
-impl Unsettled {
-    fn settle(&self, kept: bool) {
-        if let Some(receipt) = &self.receipt {
-            receipt.settle(kept);
-        }
-    }
-}
-
-impl Wanted {
-    fn settle(&self, kept: bool) {
-        if let Some(receipt) = &self.receipt {
-            receipt.settle(kept);
-        }
     }
 }

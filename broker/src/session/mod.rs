@@ -5,6 +5,7 @@
 //! sessions are ever held at once.
 
 mod assured;
+mod entry;
 mod flows;
 mod inbound;
 mod outbound;
@@ -12,6 +13,7 @@ mod receipt;
 mod registry;
 #[cfg(test)]
 mod testing;
+mod unsettled;
 mod window;
 
 use std::{
@@ -59,6 +61,8 @@ pub struct Session {
     pub outbound: Mutex<Outbound>,
     /// How long the session lasts and what it leaves behind.
     pub lifetime: Mutex<Lifetime>,
+    /// Rings when an answer to the client may be due, whichever connection asked for it.
+    pub bell: Arc<Bell>,
     /// Held by the one connection that works with this session.
     attachment: tokio::sync::Mutex<()>,
     /// Connections that want to take the session over.
@@ -123,6 +127,7 @@ impl Session {
             inbound: Mutex::new(Inbound::new(limits.receive_maximum, limits.topic_alias_maximum)),
             outbound: Mutex::new(Outbound::new(limits, id.slot().is_some())),
             lifetime: Mutex::new(Lifetime::default()),
+            bell: Arc::default(),
             attachment: tokio::sync::Mutex::new(()),
             newcomers: AtomicUsize::new(0),
             last_heard: AtomicU64::new(clock::unix_ms()),

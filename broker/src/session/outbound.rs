@@ -3,7 +3,8 @@
 use std::{collections::HashMap, num::NonZeroU16, sync::Arc, task::Waker};
 
 use super::{
-    assured::{Assured, Content, Wanted, Work},
+    assured::{Assured, Wanted, Work},
+    entry::Content,
     flows::Place,
     window::{Received, Window},
 };

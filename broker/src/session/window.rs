@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::assured::{Content, Entry};
+use super::entry::{Content, Entry};
 use crate::{
     codec::{PacketId, QoS, ReasonCode},
     store::Sequence,
@@ -143,8 +143,7 @@ impl Window {
 
 impl InFlight {
     fn awaits_first_answer(&self, wanted: QoS) -> bool {
-        self.state == State::Published
-            && matches!(&self.entry.content, Content::Message(delivery) if delivery.qos == wanted)
+        self.state == State::Published && self.entry.message().is_some_and(|delivery| delivery.qos == wanted)
     }
 }
 

@@ -307,7 +307,7 @@ impl<'a> Batch<'a> {
     fn put(&self, insert: &str, table: Table, row: &[ValueRef<'_>]) -> Result<()> {
         let mut insert = self.statement(insert)?;
         for (at, column) in row.iter().enumerate() {
-            insert.raw_bind_parameter(at + 1, BoundRef(*column))?;
+            insert.raw_bind_parameter(at + 1, Bound(*column))?;
         }
         insert.raw_bind_parameter(row.len() + 1, checksum(table, row))?;
         insert.raw_execute()?;
@@ -423,9 +423,9 @@ fn put_total(connection: &Connection, key: i64, messages: i64, bytes: i64) -> Re
 }
 
 /// A column on its way into a statement.
-struct BoundRef<'a>(ValueRef<'a>);
+pub struct Bound<'a>(pub ValueRef<'a>);
 
-impl rusqlite::ToSql for BoundRef<'_> {
+impl rusqlite::ToSql for Bound<'_> {
     fn to_sql(&self) -> Result<rusqlite::types::ToSqlOutput<'_>> {
         Ok(rusqlite::types::ToSqlOutput::Borrowed(self.0))
     }

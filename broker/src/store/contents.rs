@@ -10,6 +10,7 @@ use super::{
     batch::{Batch, Flows, count_again},
     keys, records,
     records::{Table, row_is_whole},
+    schema,
 };
 
 type Result<T> = rusqlite::Result<T>;
@@ -51,13 +52,9 @@ pub fn read_flows(connection: &Connection) -> Result<Flows> {
 }
 
 fn count_start(connection: &Connection) -> Result<u64> {
-    const STARTS: i64 = 1;
-    let before: Option<i64> = connection
-        .query_row("SELECT value FROM meta WHERE key = ?1", [STARTS], |row| row.get(0))
-        .optional()?;
-    let starts = before.unwrap_or(0) + 1;
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [STARTS, starts])?;
-    Ok(starts.max(0).cast_unsigned())
+    let starts = schema::starts(connection)?.saturating_add(1);
+    schema::set_starts(connection, starts)?;
+    Ok(starts.max(1).cast_unsigned())
 }
 
 fn remove_damaged(connection: &Connection, damaged: &mut Records) -> Result<()> {
@@ -99,22 +96,13 @@ fn damaged_rows(connection: &Connection, table: Table) -> Result<Vec<i64>> {
     let mut rows = select.query([])?;
     let mut damaged = Vec::new();
     while let Some(row) = rows.next()? {
-        if !row_is_whole(table, row)? || !is_readable(table, row)? {
+        if !row_is_whole(table, row)?
+            || !with_columns(table, row, |columns| records::is_readable(table, columns))?
+        {
             damaged.push(row.get(0)?);
         }
     }
     Ok(damaged)
-}
-
-/// Whether a row that is whole also means something: what does not was written by something else than this program.
-fn is_readable(table: Table, row: &Row<'_>) -> Result<bool> {
-    with_columns(table, row, |columns| match table {
-        Table::Session => records::session(columns).is_some(),
-        Table::Subscription => records::subscription(columns).is_some(),
-        Table::Inbound => records::inbound(columns).is_some(),
-        Table::Retained => records::retained(columns).is_some(),
-        Table::Flow | Table::Total | Table::Message => true,
-    })
 }
 
 fn read_sessions(connection: &Connection, flows: &Flows) -> Result<Vec<StoredSession>> {

@@ -14,8 +14,10 @@ mod handle;
 mod intake;
 mod keys;
 mod owed;
+mod pages;
 mod place;
 mod records;
+mod salvage;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 pub use error::{OpenError, OpenProblem, StoreError};
 pub use handle::Store;
 pub use intake::Done;
+pub use salvage::{Salvage, salvage};
 pub use verify::{Verification, verify};
 
 use crate::{codec::PacketId, queue::Delivery, subscriptions::SubscriptionOptions};
@@ -194,7 +197,8 @@ pub struct Totals {
 /// All that was kept, but for the messages in queues, which are loaded when they are needed.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// How often this store was opened before, this time included: from 1.
+    /// How often this store was opened before, this time included: from 1. It only grows; after a salvage it goes on from
+    /// the Unix time in seconds.
     pub starts: u64,
     /// Every session.
     pub sessions: Vec<StoredSession>,

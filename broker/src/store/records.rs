@@ -118,6 +118,18 @@ pub fn row_is_whole(table: Table, row: &Row<'_>) -> rusqlite::Result<bool> {
     Ok(is_whole(table, &columns[..table.columns()]))
 }
 
+/// Whether the columns of a whole row also mean something: if not, something else than this program wrote them.
+pub fn is_readable(table: Table, columns: &[ValueRef<'_>]) -> bool {
+    match table {
+        Table::Session => session(columns).is_some(),
+        Table::Subscription => subscription(columns).is_some(),
+        Table::Inbound => inbound(columns).is_some(),
+        Table::Retained => retained(columns).is_some(),
+        Table::Message => queued(columns, |_| Arc::from("")).is_some(),
+        Table::Flow | Table::Total => true,
+    }
+}
+
 /// A number that must fit, as SQLite keeps it; what does not fit is as large as can be.
 pub fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

@@ -8,7 +8,9 @@ use std::{
     },
 };
 
-use rusqlite::{Connection, DEFAULT_NAME, OpenFlags, config::DbConfig, wal::CheckpointMode};
+use rusqlite::{
+    Connection, DEFAULT_NAME, OpenFlags, OptionalExtension, config::DbConfig, wal::CheckpointMode,
+};
 
 use super::{
     Durability,
@@ -23,9 +25,15 @@ pub const FORMAT: u32 = 1;
 const APPLICATION_ID: u32 = 0x494F_5242;
 
 /// Bytes of a page: small, since a commit writes whole pages and a message is small.
-const PAGE_SIZE: u32 = 1024;
+pub const PAGE_SIZE: u32 = 1024;
+
+/// The first pages of [`TABLES`] and of their indexes: SQLite gives them these numbers.
+pub const ROOTS: std::ops::RangeInclusive<u32> = 3..=12;
 
 const HEADER: usize = 100;
+
+/// The row of `meta` that counts starts.
+const STARTS: i64 = 1;
 
 const TABLES: &str = "
 CREATE TABLE meta (key INTEGER PRIMARY KEY, value);
@@ -123,6 +131,37 @@ fn remove(place: &dyn Place, name: &str) -> Result<(), OpenError> {
         .map_err(|error| OpenError::io(&place.path(name), "cannot remove this leftover", &error))
 }
 
+/// Refuses a file that says that a newer version wrote it.
+pub fn refuse_newer(place: &dyn Place) -> Result<(), OpenError> {
+    let path = place.path(STORE);
+    if size(place, STORE)?.is_none() {
+        return Ok(());
+    }
+    let mut header = [0; HEADER];
+    place
+        .read_start(STORE, &mut header)
+        .map_err(|error| OpenError::io(&path, "cannot read this file", &error))?;
+    let number = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (format, application) = (number(60), number(68));
+    if application == APPLICATION_ID && format > FORMAT {
+        return Err(OpenError::new(&path, OpenProblem::Newer(format)));
+    }
+    Ok(())
+}
+
+/// How often the store was opened.
+pub fn starts(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .query_row("SELECT value FROM meta WHERE key = ?1", [STARTS], |row| row.get(0))
+        .optional()
+        .map(|starts| starts.unwrap_or(0))
+}
+
+/// Writes that down.
+pub fn set_starts(connection: &Connection, starts: i64) -> rusqlite::Result<()> {
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", [STARTS, starts]).map(|_| ())
+}
+
 /// Renames with what that needs to survive a power cut.
 pub fn rename(place: &dyn Place, from: &str, to: &str) -> Result<(), OpenError> {
     place
@@ -167,7 +206,7 @@ pub fn connect(place: &dyn Place, name: &str) -> rusqlite::Result<Connection> {
     // Exclusive before the first access: the log's index then is in memory and no second process gets in.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", -4 * 1024)?;
+    connection.pragma_update(None, "cache_size", -2 * 1024)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     connection.pragma_update(None, "synchronous", "FULL")?;

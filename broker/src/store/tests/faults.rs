@@ -21,13 +21,17 @@ struct Patient {
 
 impl Patient {
     fn new() -> Self {
+        Self::with(TUNING)
+    }
+
+    fn with(tuning: Tuning) -> Self {
         let disk = Disk::new();
         let said = Arc::new(Mutex::new(Vec::new()));
         let hear = Arc::clone(&said);
         let (store, _) = Store::open_at(
             Arc::new(disk.clone()),
             Durability::Fsync,
-            TUNING,
+            tuning,
             Box::new(move |health| hear.lock().push(health.clone())),
         )
         .unwrap();
@@ -171,7 +175,7 @@ fn what_waits_during_a_slow_sync_shares_the_next_one() {
 fn rate_on_a_slow_disk() {
     const IN_FLIGHT: usize = 1_000;
     for (pause, total) in [(1, 200_000), (10, 200_000), (200, 20_000)] {
-        let patient = Patient::new();
+        let patient = Patient::with(Tuning::default());
         patient.has(Faults { sync_time: Duration::from_millis(pause), ..Faults::default() });
         let (done, answers) = mpsc::sync_channel::<Result<(), StoreError>>(IN_FLIGHT);
         let begun = Instant::now();
@@ -187,6 +191,12 @@ fn rate_on_a_slow_disk() {
             );
         }
         let rate = total as f64 / begun.elapsed().as_secs_f64();
-        println!("{pause} ms per sync: {rate:.0} messages/s with {IN_FLIGHT} in flight");
+        let statistics = patient.store.statistics();
+        println!(
+            "{pause} ms per sync: {rate:.0} messages/s with {IN_FLIGHT} in flight, {} per commit, {} syncs, {} bytes written per message",
+            statistics.changes / statistics.commits,
+            patient.disk.syncs(),
+            patient.disk.written() / total
+        );
     }
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod disk;
 mod faults;
 mod keeping;
