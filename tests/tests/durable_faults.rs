@@ -261,6 +261,52 @@ fn a_qos2_message_is_delivered_after_its_sync() {
     assert!(start.elapsed() >= Duration::from_millis(600), "PUBCOMP after {:?}", start.elapsed());
 }
 
+#[test]
+fn a_publisher_that_returns_while_its_message_is_synced_gets_its_answer() {
+    let (world, faults) = Faults::of(pairs(1));
+    let bridge = world.start();
+    let (from, to) = (end(&bridge, 0, End::From), end(&bridge, 0, End::To));
+    let (mut away, _) = bridge.connect_persistent(V5, &to);
+    away.subscribe(&to.subscribe, 2);
+    away.disconnect();
+    faults.set("sync 200");
+    for version in ON_BOTH_VERSIONS {
+        for (qos, answer) in [(1, Kind::PubAck), (2, Kind::PubRec)] {
+            for after in [0, 50, 150] {
+                let text = format!("{version:?} {qos} {after}");
+                let connect =
+                    || bridge.connect_with(version, &from, Connect::new("returns").persistent(version)).0;
+                let mut publisher = connect();
+                publisher.send(Publish::new(&from.publish, &text).qos(qos, 1));
+                std::thread::sleep(Duration::from_millis(after));
+                drop(publisher);
+                let mut publisher = connect();
+                publisher.send(Publish::new(&from.publish, &text).qos(qos, 1).dup());
+                publisher.expect_success(answer, 1);
+                if qos == 2 {
+                    publisher.acknowledge(Kind::PubRel, 1);
+                    publisher.expect_success(Kind::PubComp, 1);
+                }
+                publisher.disconnect();
+            }
+        }
+    }
+    faults.clear();
+    let (mut back, _) = bridge.connect_persistent(V5, &to);
+    bridge.connect(V5, &from).publish(&from.publish, "marker", 2);
+    let mut once = Vec::new();
+    loop {
+        let message = back.expect_message();
+        if message.text() == "marker" {
+            break;
+        }
+        assert!(message.qos == 1 || !once.contains(&message.payload), "{} came twice", message.text());
+        once.push(message.payload);
+    }
+    once.dedup();
+    assert_eq!(once.len(), 12);
+}
+
 /// A connection whose two devices are online, with persistent sessions.
 struct OnlinePair {
     publisher: Client,

@@ -251,11 +251,14 @@ impl Scene {
                 last.may_repeat |= last.number == self.published && last.qos == 1;
             }
         }
+        let until = Instant::now() + DEADLINE;
         while self.publisher.unacknowledged() > 0 {
-            if let Some(Happened::Acknowledged { reason, .. }) = self.publisher.poll(DEADLINE) {
+            let left = until.checked_duration_since(Instant::now());
+            let left = left.unwrap_or_else(|| panic!("{} is not acknowledged", self.published));
+            if let Some(Happened::Acknowledged { reason, .. }) = self.publisher.poll(left) {
                 assert!(reason < 0x80, "refused with {reason:#04x}");
             }
-            assert!(self.publisher.is_connected());
+            assert!(self.publisher.is_connected(), "the bridge closed the publisher's connection");
         }
         if let Some(last) = self.expected.last_mut() {
             last.must |= last.number == self.published && !last.short;
