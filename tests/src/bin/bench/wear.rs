@@ -16,6 +16,11 @@ use crate::throughput::drain;
 /// Payload in bytes.
 const SIZE: usize = 100;
 
+/// Nothing is being written when nothing was for so long.
+const SHORTLY: Duration = Duration::from_secs(2);
+/// The same where a store may wait for a quiet moment to tidy up.
+const AT_REST: Duration = Duration::from_secs(13);
+
 /// What was counted.
 #[derive(Debug)]
 pub(crate) enum Counted {
@@ -45,21 +50,20 @@ pub(crate) fn run(values: &mut Values, relay: &Relay, args: &Args) -> Result<Opt
     let running = site.start()?;
     let meter = Meter::new(&volume, &running)?;
     idle(values, &running, &meter, args)?;
-    // The slowest first: what a store puts off from a faster one would be counted as its own.
-    let (mut fleet, before) = publish(values, &running, &meter, args, (Away, 1))?;
-    running.stop()?;
-    if let Meter::Device(_) = meter {
-        let bytes = meter.settled()? - before;
-        values.push("wear.away.stopped_kb", kilobytes_each(bytes, &fleet));
-    }
-    let running = site.start()?;
-    let meter = Meter::new(&volume, &running)?;
-    fleet.reconnect_publishers()?;
-    collect(values, fleet)?;
-    for what in [(Persistent, 1), (Persistent, 10), (Persistent, 1000), (Away, 10), (Away, 1000)] {
+    for what in [(Persistent, 1), (Persistent, 10), (Persistent, 1000), (Away, 1000), (Away, 10)] {
         let (fleet, _) = publish(values, &running, &meter, args, what)?;
         collect(values, fleet)?;
     }
+    // The slowest last: the files of a store that has been at work for a while have the size that they keep.
+    let (mut fleet, before) = publish(values, &running, &meter, args, (Away, 1))?;
+    running.stop()?;
+    if let Meter::Device(_) = meter {
+        let bytes = meter.settled(SHORTLY)? - before;
+        values.push("wear.away.stopped_kb", kilobytes_each(bytes, &fleet));
+    }
+    let running = site.start()?;
+    fleet.reconnect_publishers()?;
+    collect(values, fleet)?;
     running.stop()?;
     Ok(Some(volume.as_ref().map_or_else(|error| Counted::Process(error.to_string()), |_| Counted::Device)))
 }
@@ -69,7 +73,7 @@ fn idle(values: &mut Values, running: &Running, meter: &Meter<'_>, args: &Args) 
     eprintln!("    idle");
     let traffic = traffic(args, Subscribers::Persistent);
     let fleet = Fleet::connect(running.address, &running.devices, 0, traffic)?;
-    let (before, began) = (meter.settled()?, Instant::now());
+    let (before, began) = (meter.settled(SHORTLY)?, Instant::now());
     thread::sleep(args.wear_seconds());
     let bytes = meter.written()? - before;
     values.push("wear.idle_kb", bytes as f64 / began.elapsed().as_secs_f64() / 1e3);
@@ -84,10 +88,13 @@ fn publish(
     args: &Args,
     (subscribers, rate): (Subscribers, u64),
 ) -> Result<(Fleet, u64)> {
-    let name = if subscribers == Subscribers::Away { "away" } else { "online" };
+    let (name, quiet) = match subscribers {
+        Subscribers::Away => ("away", AT_REST),
+        Subscribers::Clean | Subscribers::Persistent => ("online", SHORTLY),
+    };
     eprintln!("    subscriber {name}, {rate}/s");
     let mut fleet = Fleet::connect(running.address, &running.devices, 0, traffic(args, subscribers))?;
-    let before = meter.settled()?;
+    let before = meter.settled(quiet)?;
     let share = match rate {
         1 => 1,
         10 => 2,
@@ -95,7 +102,7 @@ fn publish(
     };
     latency::pace(&mut fleet, &Schedule::from_now(rate, args.wear_seconds() / share), |_| (), |_| ())?;
     drain(&mut fleet)?;
-    let bytes = meter.settled()? - before;
+    let bytes = meter.settled(quiet)? - before;
     values.push(format!("wear.{name}.{rate}_kb"), kilobytes_each(bytes, &fleet));
     Ok((fleet, before))
 }
@@ -133,19 +140,21 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Bytes so far, once nothing is left to write of what went before: start, login, messages, tidying up after them.
-    fn settled(&self) -> Result<u64> {
-        const PAUSE: Duration = Duration::from_secs(2);
-        const LONGEST: Duration = Duration::from_secs(20);
-        let (started, mut bytes) = (Instant::now(), self.written()?);
-        loop {
+    /// Bytes so far, once nothing was written for `quiet`: of what went before (start, login, messages, tidying up after
+    /// them) nothing is left then.
+    fn settled(&self, quiet: Duration) -> Result<u64> {
+        const PAUSE: Duration = Duration::from_secs(1);
+        const LONGEST: Duration = Duration::from_secs(60);
+        let started = Instant::now();
+        let (mut bytes, mut since) = (self.written()?, started);
+        while since.elapsed() < quiet && started.elapsed() < LONGEST {
             thread::sleep(PAUSE);
             let next = self.written()?;
-            if next == bytes || started.elapsed() > LONGEST {
-                return Ok(next);
+            if next != bytes {
+                (bytes, since) = (next, Instant::now());
             }
-            bytes = next;
         }
+        Ok(bytes)
     }
 }
 
