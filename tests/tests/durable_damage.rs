@@ -27,7 +27,7 @@ fn a_whole_store_is_fine() {
 
 #[test]
 fn a_damaged_store_is_named_and_can_be_salvaged() {
-    for (name, damage) in damages() {
+    for (name, damage, percent) in damages() {
         let world = filled();
         let file = world.store().join("store.db");
         let whole = fs::read(&file).unwrap();
@@ -46,6 +46,11 @@ fn a_damaged_store_is_named_and_can_be_salvaged() {
         assert!(salvage.status.code().is_some_and(|code| code < 2), "{name}: {salvage:?}");
         assert_eq!(store(&world, "verify").status.code(), Some(0), "{name}");
         let bridge = world.start();
+        if percent > 0 {
+            let found = waiting(&bridge);
+            assert!(found.len() >= MESSAGES * percent / 100, "{name}: {} messages are left", found.len());
+            assert!(found.is_sorted(), "{name}: in order");
+        }
         assert_works(&bridge);
     }
 }
@@ -53,18 +58,24 @@ fn a_damaged_store_is_named_and_can_be_salvaged() {
 /// A way to damage a file that no start can overlook.
 type Damage = fn(Vec<u8>) -> Vec<u8>;
 
-fn damages() -> [(&'static str, Damage); 6] {
+/// With how many of a hundred messages can be found in what is left.
+fn damages() -> [(&'static str, Damage, usize); 6] {
     [
-        ("empty", |_| Vec::new()),
-        ("cut in the middle", |whole| whole[..whole.len() / 2].to_vec()),
-        ("cut within a page", |whole| whole[..whole.len() - 300].to_vec()),
-        ("zeros", |whole| vec![0; whole.len()]),
-        ("something else", |whole| b"these are not messages. ".repeat(whole.len() / 24)),
-        ("first page gone", |mut whole| {
-            whole[..4096].fill(0);
-            whole
-        }),
+        ("empty", |_| Vec::new(), 0),
+        ("cut in the middle", |whole| whole[..whole.len() / 2].to_vec(), 40),
+        ("cut within a page", |whole| whole[..whole.len() - 300].to_vec(), 99),
+        ("zeros", |whole| vec![0; whole.len()], 0),
+        ("first page of zeros", |whole| overwrite_first_page(whole, |_| 0), 99),
+        ("first page of garbage", |whole| overwrite_first_page(whole, |at| ((at * 7919) >> 3) as u8), 99),
     ]
+}
+
+fn overwrite_first_page(mut whole: Vec<u8>, with: fn(usize) -> u8) -> Vec<u8> {
+    // SQLite's page size, a big-endian number at offset 16 of the file.
+    let page_size = usize::from(u16::from_be_bytes([whole[16], whole[17]]));
+    assert!((512..=4096).contains(&page_size), "{page_size}");
+    whole.iter_mut().enumerate().take(page_size).for_each(|(at, byte)| *byte = with(at));
+    whole
 }
 
 #[test]
@@ -132,6 +143,18 @@ fn a_data_directory_belongs_to_one_bridge() {
 }
 
 #[test]
+fn a_file_that_is_no_store_is_left_alone() {
+    let world = filled();
+    let file = world.store().join("store.db");
+    let other = b"these are not messages. ".repeat(10_000);
+    fs::write(&file, &other).unwrap();
+    let (status, said) = world.start_fails();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&*file.display().to_string()), "{said}");
+    assert_eq!(fs::read(&file).unwrap(), other);
+}
+
+#[test]
 fn a_store_of_a_newer_version_is_refused() {
     let world = filled();
     let file = world.store().join("store.db");
@@ -170,8 +193,10 @@ fn waiting(bridge: &Bridge) -> Vec<usize> {
     let mut found = Vec::new();
     loop {
         let message = back.expect_message();
-        if message.text() == "marker" {
-            return found;
+        match message.text() {
+            "marker" => return found,
+            "works" => continue,
+            _ => {}
         }
         let number = message.text().trim_start_matches("number ").trim().parse().unwrap();
         assert_eq!(message.payload, payload(number), "only what is whole arrives");
