@@ -19,7 +19,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-const CASES: u32 = 16;
+const CASES: u32 = 30;
 const STEPS: usize = 25;
 const SHORT: u32 = 1;
 const IN_FLIGHT: u16 = 5;
@@ -69,16 +69,16 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (1u8..=2).prop_map(|qos| Step::Publish { qos }),
         4 => (1u8..=2).prop_map(|qos| Step::PublishAndBreak { qos }),
         1 => Just(Step::PublishShort),
-        4 => Just(Step::Return),
-        4 => (1usize..8, any::<bool>()).prop_map(|(count, finish)| Step::Take { count, finish }),
-        3 => Just(Step::Break),
+        5 => Just(Step::Return),
+        6 => (1usize..8, any::<bool>()).prop_map(|(count, finish)| Step::Take { count, finish }),
+        2 => Just(Step::Break),
         2 => (1u8..=2).prop_map(|qos| Step::Subscribe { qos }),
         1 => Just(Step::Unsubscribe),
         1 => Just(Step::StartOver),
         1 => any::<bool>().prop_map(|stopped| Step::Expire { stopped }),
         1 => any::<bool>().prop_map(|stopped| Step::Wait { stopped }),
         2 => Just(Step::Restart),
-        4 => Just(Step::Kill),
+        5 => Just(Step::Kill),
     ]
 }
 
