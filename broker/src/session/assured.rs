@@ -87,6 +87,8 @@ pub struct Assured {
     sent_below: Sequence,
     /// A load or trim is under way.
     busy: bool,
+    /// The last load failed: there is no other one before there is a reason to believe that it would succeed.
+    load_failed: bool,
     /// Expired messages in the store are not looked for again before, in milliseconds since the Unix epoch.
     next_search: u64,
     work: Vec<Work>,
@@ -106,6 +108,7 @@ impl Assured {
             behind_until: 0,
             sent_below: 0,
             busy: false,
+            load_failed: false,
             next_search: 0,
             work: Vec::new(),
         }
@@ -341,11 +344,17 @@ impl Assured {
         self.waiting.clear();
     }
 
+    /// A client came, or the store can be used again: a load may succeed.
+    pub fn handle_loadable(&mut self) {
+        self.load_failed = false;
+    }
+
     /// Has more messages loaded, if there are some in the store and few in memory.
     pub fn load_if_low(&mut self) {
         let Some(from) = self.stored_from else { return };
         let below = self.unsettled.first_from(from).unwrap_or(self.next);
-        if self.busy || self.waiting.len() >= LOAD_BELOW {
+        let has_enough = self.waiting.len() >= LOAD_BELOW || self.waiting.bytes() >= IN_MEMORY_BYTES;
+        if self.busy || self.load_failed || has_enough {
             return;
         }
         if from == self.next {
@@ -367,10 +376,13 @@ impl Assured {
         allowed: impl Fn(&str) -> bool,
     ) {
         self.busy = false;
+        let Some(loaded) = loaded else {
+            self.load_failed = true;
+            return;
+        };
         if !online || self.stored_from != Some(from) {
             return;
         }
-        let Some(loaded) = loaded else { return };
         let mut last = None;
         for stored in loaded.messages {
             let sequence = match &stored {

@@ -434,3 +434,47 @@ fn a_client_that_owes_an_acknowledgement_for_longer_has_what_comes_written_at_on
     outbound.handle_puback(id(1));
     assert_eq!(push(&mut outbound), 0, "it caught up with what it owed");
 }
+
+/// A client that returned to two messages: what its session wants done.
+fn returned_to(payloads: [&str; 2]) -> (Outbound, Flow, Vec<Work>) {
+    let (mut outbound, flow) = full(WhenFull::DropOldest);
+    let flow = Flow { limits: Limits::default().flow, ..flow };
+    for payload in payloads {
+        outbound.push_assured(&flow, delivery("t", QoS::AtLeastOnce, payload), Wanted::default()).unwrap();
+    }
+    outbound.handle_written(1, true);
+    outbound.handle_written(2, true);
+    outbound.take_work();
+    outbound.handle_connect(client());
+    let work = outbound.take_work();
+    (outbound, flow, work)
+}
+
+#[test]
+fn a_load_that_failed_is_not_tried_again_before_the_store_has_recovered() {
+    let (mut outbound, _, work) = returned_to(["a", "b"]);
+    let [Work::Load { from: 1, below: 3 }] = work[..] else { panic!("{work:?}") };
+    outbound.handle_loaded(1, 3, None, |_| true);
+    outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
+    assert!(outbound.take_work().is_empty(), "connection and store would keep each other busy");
+    outbound.handle_store_recovered();
+    assert!(matches!(outbound.take_work()[..], [Work::Load { from: 1, below: 3 }]));
+}
+
+#[test]
+fn a_client_that_does_not_read_has_no_more_loaded_than_memory_is_for() {
+    let large = "x".repeat(300 * 1024);
+    let (mut outbound, flow, work) = returned_to([&large, &large]);
+    assert!(matches!(work[..], [Work::Load { from: 1, below: 3 }]));
+    let first = QueuedMessage {
+        sequence: 1,
+        flow: Arc::clone(&flow.name),
+        expires_at: u64::MAX,
+        delivery: delivery("t", QoS::AtLeastOnce, &large),
+    };
+    let loaded = Loaded { messages: vec![StoredMessage::Message(first)], ..Loaded::default() };
+    outbound.handle_loaded(1, 3, Some(loaded), |_| true);
+    assert!(outbound.take_work().is_empty());
+    outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
+    assert!(matches!(outbound.take_work()[..], [Work::Load { from: 2, below: 3 }]), "it was sent");
+}

@@ -108,6 +108,7 @@ impl Outbound {
         self.client = Some(Client::new(settings, self.topic_alias_maximum));
         self.close_request = None;
         self.live_first = false;
+        self.assured.handle_loadable();
         self.assured.load_if_low();
     }
 
@@ -217,11 +218,8 @@ impl Outbound {
         loaded: Option<Loaded>,
         allowed: impl Fn(&str) -> bool,
     ) {
-        let failed = loaded.is_none();
         self.assured.handle_loaded(from, below, loaded, self.client.is_some(), allowed);
-        if !failed {
-            self.load_if_online();
-        }
+        self.load_if_online();
         self.wake();
     }
 
@@ -240,6 +238,7 @@ impl Outbound {
         for sequence in self.window.releasing() {
             self.assured.handle_received(sequence);
         }
+        self.assured.handle_loadable();
         self.load_if_online();
     }
 
