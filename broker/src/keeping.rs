@@ -185,6 +185,11 @@ impl Shared {
         }
     }
 
+    /// Whether the session is kept, or nothing is.
+    pub fn can_outlive(&self, session: &Session) -> bool {
+        session.slot.is_some() || self.keeper.is_none()
+    }
+
     /// Keeps what the session is now, whenever that succeeds. `left_at` is when its connection ended.
     pub fn put_session(&self, session: &Session, left_at: Option<u64>) {
         if let (Some(keeper), Some(slot)) = (&self.keeper, session.slot) {
