@@ -491,9 +491,11 @@ impl Assured {
         }
     }
 
+    /// A delivery that has begun is completed: what was sent before does not give way.
     fn trim(&mut self, flow: FlowIndex, what: Trim) {
-        if let Some(from) = self.stored_from.filter(|_| !self.busy) {
+        if let Some(stored_from) = self.stored_from.filter(|_| !self.busy) {
             self.busy = true;
+            let from = stored_from.max(self.sent_below);
             self.work.push(Work::Trim { flow: Arc::clone(self.flows.name(flow)), from, what });
         }
     }

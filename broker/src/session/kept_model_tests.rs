@@ -478,3 +478,39 @@ fn a_client_that_does_not_read_has_no_more_loaded_than_memory_is_for() {
     outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
     assert!(matches!(outbound.take_work()[..], [Work::Load { from: 2, below: 3 }]), "it was sent");
 }
+
+#[test]
+fn a_delivery_that_has_begun_does_not_give_way_in_the_store() {
+    let (mut outbound, flow) = full(WhenFull::DropOldest);
+    outbound.handle_connect(client());
+    let push = |outbound: &mut Outbound| {
+        outbound.push_assured(&flow, delivery("t", QoS::ExactlyOnce, "x"), Wanted::default()).unwrap();
+    };
+    push(&mut outbound);
+    outbound.handle_written(1, true);
+    outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
+    outbound.handle_disconnect();
+    push(&mut outbound);
+    push(&mut outbound);
+    let work = outbound.take_work();
+    assert!(work.iter().any(|work| matches!(work, Work::Trim { from: 2, .. })), "{work:?}");
+}
+
+#[test]
+fn a_release_that_was_asked_for_twice_is_sent_once() {
+    let (mut outbound, flow) = full(WhenFull::Reject);
+    outbound.handle_connect(client());
+    outbound.push_assured(&flow, delivery("t", QoS::ExactlyOnce, "x"), Wanted::default()).unwrap();
+    outbound.handle_written(1, true);
+    outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
+    outbound.handle_pubrec(id(1), ReasonCode::Success, &mut Vec::new());
+    outbound.handle_store_recovered();
+    let asked = outbound.take_work().iter().filter(|work| matches!(work, Work::Release(1))).count();
+    for _ in 0..asked {
+        outbound.handle_released(1);
+    }
+    let mut out = Vec::new();
+    outbound.poll_transmit(0, usize::MAX, &mut out);
+    let sent: Vec<_> = read(&out, Version::V5).iter().map(Sent::brief).collect();
+    assert_eq!((asked, sent), (2, vec!["pubrel 1".to_owned()]));
+}

@@ -350,7 +350,7 @@ impl Outbound {
                 Content::Message(delivery) => {
                     let allowed =
                         if next.again { receive_maximum } else { receive_maximum.min(self.max_inflight) };
-                    if self.window.len() >= usize::from(allowed.get()) || self.window.contains(packet_id) {
+                    if self.window.len() >= usize::from(allowed.get()) || self.window.is_in_use(next) {
                         break;
                     }
                     // A delivery that has begun is completed, however late.
