@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::{
     entry::{Content, Entries, Entry},
     flows::{FlowIndex, Flows, Place},
-    receipt::Receipt,
     unsettled::{Arrived, Open, Unsettled, settle},
+    work::{Wanted, Work},
 };
 use crate::{
     access::Flow,
@@ -32,42 +32,6 @@ pub const LOAD_MESSAGES: usize = if cfg!(test) { 3 } else { 256 };
 /// So many bytes of them.
 pub const LOAD_BYTES: usize = 128 * 1024;
 
-/// Who waits for a message to be kept, and how urgently.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    /// Settled when the session has it for good.
-    pub receipt: Option<Arc<Receipt>>,
-    /// Whether it has to be written even if the client may acknowledge it in a moment.
-    pub at_once: bool,
-}
-
-/// What is to be done with the store.
-#[derive(Debug)]
-pub enum Work {
-    /// Keep a message; [`Assured::handle_written`] is told.
-    Write(QueuedMessage),
-    /// Forget a message, whenever it suits.
-    Forget(Sequence),
-    /// Keep that PUBREC came.
-    Release(Sequence),
-    /// Load messages; [`Assured::handle_loaded`] is told.
-    Load {
-        /// From this one on.
-        from: Sequence,
-        /// Below this one.
-        below: Sequence,
-    },
-    /// Remove messages that are in the store only; [`Assured::handle_trimmed`] is told.
-    Trim {
-        /// Of this flow.
-        flow: Arc<str>,
-        /// From this one on.
-        from: Sequence,
-        /// Which.
-        what: Trim,
-    },
-}
-
 /// The messages that wait for a session.
 #[derive(Debug)]
 pub struct Assured {
@@ -80,6 +44,10 @@ pub struct Assured {
     waiting: Entries,
     /// From this one on messages are in the store, or on their way there, and not in memory.
     stored_from: Option<Sequence>,
+    /// The newest of those, up to the last one, are in memory all the same while few are stored: once all before them are
+    /// loaded, they follow. Else who returns to a backlog would have all that comes written and loaded for as long as it
+    /// comes faster than commits.
+    following: Entries,
     unsettled: Unsettled,
     /// While the client owes the acknowledgement of one up to this, what comes is written at once.
     behind_until: Sequence,
@@ -87,6 +55,8 @@ pub struct Assured {
     sent_below: Sequence,
     /// A load or trim is under way.
     busy: bool,
+    /// It is a trim.
+    is_trimming: bool,
     /// The last load failed: there is no other one before there is a reason to believe that it would succeed.
     load_failed: bool,
     /// Expired messages in the store are not looked for again before, in milliseconds since the Unix epoch.
@@ -104,10 +74,12 @@ impl Assured {
             next: 1,
             waiting: Entries::default(),
             stored_from: None,
+            following: Entries::default(),
             unsettled: Unsettled::default(),
             behind_until: 0,
             sent_below: 0,
             busy: false,
+            is_trimming: false,
             load_failed: false,
             next_search: 0,
             work: Vec::new(),
@@ -136,6 +108,7 @@ impl Assured {
     pub fn end(&mut self) {
         self.over = true;
         self.waiting.clear();
+        self.following.clear();
         self.stored_from = None;
         self.flows.clear();
         self.work.clear();
@@ -239,11 +212,15 @@ impl Assured {
                 self.write(sequence, index, expires_at, delivery.clone());
             }
         }
+        let content = Content::Message(delivery);
+        let entry = Entry { sequence, flow: index, expires_at, again: false, content };
         if in_memory {
-            let content = Content::Message(delivery);
-            self.waiting.push_back(Entry { sequence, flow: index, expires_at, again: false, content });
-        } else if self.stored_from.is_none() {
-            self.stored_from = Some(sequence);
+            self.waiting.push_back(entry);
+        } else {
+            let stored_from = *self.stored_from.get_or_insert(sequence);
+            if online {
+                self.follow(stored_from, entry);
+            }
         }
         dropped
     }
@@ -290,7 +267,7 @@ impl Assured {
         if written && open.done {
             self.work.push(Work::Forget(sequence));
         } else if !written && !open.done {
-            if let Some(entry) = self.waiting.take(sequence) {
+            if let Some(entry) = self.waiting.take(sequence).or_else(|| self.following.take(sequence)) {
                 self.count_out(&entry);
             } else if self.stored_from.is_some_and(|from| from <= sequence) {
                 self.flows.subtract(open.flow, open.bytes);
@@ -342,6 +319,7 @@ impl Assured {
             }
         }
         self.waiting.clear();
+        self.following.clear();
     }
 
     /// A client came, or the store can be used again: a load may succeed.
@@ -351,8 +329,9 @@ impl Assured {
 
     /// Has more messages loaded, if there are some in the store and few in memory.
     pub fn load_if_low(&mut self) {
+        self.join_following();
         let Some(from) = self.stored_from else { return };
-        let below = self.unsettled.first_from(from).unwrap_or(self.next);
+        let below = self.unsettled.first_from(from).unwrap_or(self.next).min(self.following_from());
         let has_enough = self.waiting.len() >= LOAD_BELOW || self.waiting.bytes() >= IN_MEMORY_BYTES;
         if self.busy || self.load_failed || has_enough {
             return;
@@ -410,6 +389,7 @@ impl Assured {
     /// Messages that were in the store only were removed.
     pub fn handle_trimmed(&mut self, flow: &Arc<str>, removed: Totals) {
         self.busy = false;
+        self.is_trimming = false;
         let flow = self.flows.find_by_name(flow);
         self.flows.subtract_all(flow, removed);
         if removed.messages > 0
@@ -447,7 +427,39 @@ impl Assured {
     }
 
     fn has_memory(&self) -> bool {
-        self.stored_from.is_none() && self.waiting.len() < IN_MEMORY && self.waiting.bytes() < IN_MEMORY_BYTES
+        self.stored_from.is_none() && self.has_room_in_memory()
+    }
+
+    fn has_room_in_memory(&self) -> bool {
+        self.waiting.len() + self.following.len() < IN_MEMORY
+            && self.waiting.bytes() + self.following.bytes() < IN_MEMORY_BYTES
+    }
+
+    /// Keeps a message that is written in memory, too, if it is one of few: what is trimmed may be among them.
+    fn follow(&mut self, stored_from: Sequence, entry: Entry) {
+        let are_few = entry.sequence - stored_from < IN_MEMORY as Sequence;
+        if are_few && !self.is_trimming && self.has_room_in_memory() {
+            self.following.push_back(entry);
+        } else {
+            self.following.clear();
+        }
+    }
+
+    /// From this one on messages are in memory again.
+    fn following_from(&self) -> Sequence {
+        self.following.front().map_or(Sequence::MAX, |entry| entry.sequence)
+    }
+
+    /// If all before those that follow are loaded, nothing is in the store only any more.
+    fn join_following(&mut self) {
+        if self.busy || self.stored_from.is_none_or(|from| from < self.following_from()) {
+            return;
+        }
+        while let Some(entry) = self.following.pop_front() {
+            self.waiting.push_back(entry);
+        }
+        self.stored_from = None;
+        self.recount();
     }
 
     /// Whether the client owes an acknowledgement for longer than a moment.
@@ -495,6 +507,8 @@ impl Assured {
     fn trim(&mut self, flow: FlowIndex, what: Trim) {
         if let Some(stored_from) = self.stored_from.filter(|_| !self.busy) {
             self.busy = true;
+            self.is_trimming = true;
+            self.following.clear();
             let from = stored_from.max(self.sent_below);
             self.work.push(Work::Trim { flow: Arc::clone(self.flows.name(flow)), from, what });
         }
@@ -524,7 +538,7 @@ impl Assured {
     /// Whether it holds no message in memory.
     #[cfg(test)]
     pub fn is_empty_in_memory(&self) -> bool {
-        self.waiting.len() == 0
+        self.waiting.len() + self.following.len() == 0
     }
 
     /// Messages and bytes that count, and those that are promised.

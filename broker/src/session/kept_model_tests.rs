@@ -514,3 +514,34 @@ fn a_release_that_was_asked_for_twice_is_sent_once() {
     let sent: Vec<_> = read(&out, Version::V5).iter().map(Sent::brief).collect();
     assert_eq!((asked, sent), (2, vec!["pubrel 1".to_owned()]));
 }
+
+/// Regression: a client that returned to a backlog while messages kept coming, faster than two commits, had all that came
+/// written and loaded again for as long as they came.
+#[test]
+fn a_client_that_has_caught_up_is_sent_to_directly_again_though_messages_keep_coming() {
+    let mut world = World::new();
+    (0..5).for_each(|_| world.publish(1, false, false));
+    world.take_work();
+    (0..5).for_each(|_| world.commit(true));
+    world.connect(100);
+    let mut written = Vec::new();
+    for _ in 0..50 {
+        world.poll();
+        world.take_work();
+        // The store does what it was given before; meanwhile one more message comes.
+        let before = world.tasks.len();
+        world.publish(1, false, false);
+        world.take_work();
+        written.push(
+            world.tasks.iter().skip(before).filter(|task| matches!(task, Task::Work(Work::Write(_)))).count(),
+        );
+        (0..before).for_each(|_| world.commit(true));
+        world.poll();
+        world.receive(usize::MAX);
+        while !world.due.is_empty() {
+            world.acknowledge(0);
+        }
+    }
+    assert_eq!(written[40..], [0; 10], "{written:?}");
+    world.finish();
+}

@@ -3,10 +3,11 @@
 use std::{collections::HashMap, num::NonZeroU16, sync::Arc, task::Waker};
 
 use super::{
-    assured::{Assured, Wanted, Work},
+    assured::Assured,
     entry::Content,
     flows::Place,
     window::{Received, Window},
+    work::{Wanted, Work},
 };
 use crate::{
     access::Flow,
