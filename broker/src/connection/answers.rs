@@ -177,6 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             for filter in added {
                 lifetime.subscriptions.remove(filter);
                 self.shared.subscriptions.remove(filter, self.session.id);
+                // Nobody knows whether the attempt that failed is in effect after all.
+                self.shared.forget_subscription(self.session, filter);
             }
             for reason in reasons.iter_mut().filter(|reason| !reason.is_error()) {
                 *reason = ReasonCode::QuotaExceeded;

@@ -297,13 +297,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), Ending> {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         let mut changes = Vec::new();
-        for (index, filter) in unsubscribe.filters.iter().enumerate() {
+        for filter in &unsubscribe.filters {
             let existed = self.session.lifetime.lock().subscriptions.remove(*filter).is_some();
             self.shared.subscriptions.remove(filter, self.session.id);
             reasons.push(if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
-            // Of those that did not exist one may still be in the store, if an earlier attempt failed. But a packet
-            // can hold far more filters than a session may have, and all others wait while they are looked for.
-            if existed || index < self.shared.limits.subscriptions_per_session {
+            // A packet can hold far more filters than a session may have: the store is not asked for the others.
+            if existed {
                 changes.extend(
                     self.session.slot.map(|slot| Change::Unsubscribe { slot, filter: (*filter).into() }),
                 );
