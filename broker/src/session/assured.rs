@@ -225,6 +225,11 @@ impl Assured {
         dropped
     }
 
+    /// Whether the next message of a session that is kept is the first one that is not in memory.
+    pub fn is_full_in_memory(&self) -> bool {
+        self.kept && self.stored_from.is_none() && !self.has_memory()
+    }
+
     /// The next one to send. `None` also if it has to be kept before.
     pub fn front(&self) -> Option<&Entry> {
         let front = self.waiting.front()?;

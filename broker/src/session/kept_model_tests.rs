@@ -545,3 +545,30 @@ fn a_client_that_has_caught_up_is_sent_to_directly_again_though_messages_keep_co
     assert_eq!(written[40..], [0; 10], "{written:?}");
     world.finish();
 }
+
+/// Regression: the first message that had no room in memory was written while earlier ones still had their moment. After a
+/// crash it was there and they were not, and came after it when their publisher sent them again.
+#[test]
+fn a_message_that_has_no_room_in_memory_is_not_written_before_earlier_ones() {
+    let (mut outbound, flow, _) = returned_to(["a", "b"]);
+    outbound.handle_loaded(1, 3, Some(Loaded { complete: true, ..Loaded::default() }), |_| true);
+    let push = |outbound: &mut Outbound| {
+        outbound.push_assured(&flow, delivery("t", QoS::AtLeastOnce, "x"), Wanted::default()).unwrap();
+    };
+    push(&mut outbound);
+    outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
+    let mut written = Vec::new();
+    while written.is_empty() {
+        push(&mut outbound);
+        written.extend(outbound.take_work().iter().filter_map(|work| match work {
+            Work::Write(message) => Some(message.sequence),
+            _ => None,
+        }));
+    }
+    let last = outbound.assured.next() - 1;
+    assert_eq!(
+        written,
+        (3..=last).collect::<Vec<_>>(),
+        "the one in flight, those that wait, and the new one"
+    );
+}

@@ -157,6 +157,10 @@ impl Outbound {
     pub fn push_reserved(&mut self, flow: &Flow, place: Option<Place>, delivery: Delivery, wanted: Wanted) {
         let online = self.client.is_some();
         let in_flight_from = self.window.first();
+        if online && self.assured.is_full_in_memory() {
+            // Else a later message would be in the store when an earlier one is not, and overtake it after a crash.
+            self.write_below(self.assured.next());
+        }
         self.dropped.oldest += self.assured.push(flow, place, delivery, wanted, online, in_flight_from);
         self.wake();
     }
