@@ -467,5 +467,9 @@ mod tests;
 mod model_tests;
 
 #[cfg(test)]
+#[path = "kept_tests.rs"]
+mod kept_tests;
+
+#[cfg(test)]
 #[path = "kept_model_tests.rs"]
 mod kept_model_tests;
