@@ -191,8 +191,8 @@ impl Assured {
         self.next += 1;
         self.flows.add(index, bytes);
         let max_age = flow.limits.max_age.map_or(u64::MAX, |age| age.as_millis() as u64);
-        let oldest = delivery.message.received_at().saturating_add(max_age);
-        let expires_at = delivery.message.expires_at().min(oldest);
+        let since = wanted.since.unwrap_or(delivery.message.received_at());
+        let expires_at = delivery.message.expires_at().min(since.saturating_add(max_age));
         let in_memory = !self.kept || online && self.has_memory();
         if self.kept {
             let at_once = wanted.at_once
@@ -211,6 +211,10 @@ impl Assured {
             if at_once {
                 self.write(sequence, index, expires_at, delivery.clone());
             }
+        } else if wanted.is_remembered && delivery.qos == QoS::ExactlyOnce {
+            let receipt = None;
+            self.unsettled.push(Open { sequence, flow: index, bytes, receipt, writing: true, done: false });
+            self.work.push(Work::Await(sequence));
         }
         let content = Content::Message(delivery);
         let entry = Entry { sequence, flow: index, expires_at, again: false, content };
@@ -270,7 +274,9 @@ impl Assured {
     pub fn handle_written(&mut self, sequence: Sequence, written: bool) {
         let Some(open) = self.unsettled.handle_written(sequence, written) else { return };
         if written && open.done {
-            self.work.push(Work::Forget(sequence));
+            if self.kept {
+                self.work.push(Work::Forget(sequence));
+            }
         } else if !written && !open.done {
             if let Some(entry) = self.waiting.take(sequence).or_else(|| self.following.take(sequence)) {
                 self.count_out(&entry);

@@ -174,7 +174,7 @@ impl World {
         let of_model = if qos == 1 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
         let delivery = delivery("t", of_model, &number.to_string());
         let receipt = Receipt::new(&self.bell);
-        let wanted = Wanted { receipt: Some(receipt.share()), at_once };
+        let wanted = Wanted { receipt: Some(receipt.share()), at_once, ..Wanted::default() };
         self.outbound.push_assured(&self.flow, delivery, wanted).unwrap();
         receipt.settle(true);
         self.waiting.insert(number, (qos, receipt));
@@ -212,6 +212,7 @@ impl World {
                 }
             }
             Task::Work(Work::Trim { .. }) => panic!("nothing is full"),
+            Task::Work(Work::Await(_)) => panic!("it is kept itself"),
         }
         self.take_work();
         self.settle();

@@ -12,6 +12,12 @@ pub struct Wanted {
     pub receipt: Option<Arc<Receipt>>,
     /// Whether it has to be written even if the client may acknowledge it in a moment.
     pub at_once: bool,
+    /// Whether its publisher sends it again under the same identifier if that cannot be kept: then one of QoS 2 is not
+    /// sent before, even if the session is not kept.
+    pub is_remembered: bool,
+    /// When it began to wait, in milliseconds since the Unix epoch, if that was not when it was received: a retained message
+    /// may be old.
+    pub since: Option<u64>,
 }
 
 /// What is to be done with the store.
@@ -19,6 +25,9 @@ pub struct Wanted {
 pub enum Work {
     /// Keep a message; [`Outbound::handle_written`](super::Outbound::handle_written) is told.
     Write(QueuedMessage),
+    /// Tell [`Outbound::handle_written`](super::Outbound::handle_written) when all is kept that belongs to a message which
+    /// itself is not.
+    Await(Sequence),
     /// Forget a message, whenever it suits.
     Forget(Sequence),
     /// Keep that PUBREC came.

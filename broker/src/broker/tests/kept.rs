@@ -70,6 +70,21 @@ async fn an_unsubscribe_of_very_many_filters_is_no_burden_for_the_store() {
     assert_eq!(changes(&world) - before, 1);
 }
 
+#[tokio::test]
+async fn a_qos_2_message_of_a_kept_session_reaches_one_that_is_not_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = World::kept_in(directory.path());
+    let mut hears = world.connect(named("hears", 0)).await;
+    hears.subscribe_at("t", QoS::ExactlyOnce).await;
+    let mut says = world.connect(named("says", 60)).await;
+    says.publish("t", QoS::ExactlyOnce).await;
+    assert!(matches!(says.next().await, Some(Packet::PubRec(_))));
+    match hears.next().await {
+        Some(Packet::Publish(publish)) => assert_eq!(publish.qos, QoS::ExactlyOnce),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn changes(world: &World) -> u64 {
     world.broker.shared.keeper.as_ref().unwrap().store.statistics().changes
 }

@@ -143,10 +143,14 @@ impl Client {
     }
 
     async fn subscribe(&mut self, filter: &str) {
+        self.subscribe_at(filter, QoS::AtLeastOnce).await;
+    }
+
+    async fn subscribe_at(&mut self, filter: &str, qos: QoS) {
         let topic = filter.to_owned();
         let options = SubscribeFilter {
             topic,
-            qos: QoS::AtLeastOnce,
+            qos,
             no_local: false,
             retain_as_published: false,
             retain_handling: RetainHandling::SendAtSubscribe,
