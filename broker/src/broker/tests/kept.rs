@@ -3,6 +3,7 @@
 use symqtt_codec::v5::{PubComp, PubRel, PubRelProperties, Unsubscribe, UnsubscribeProperties};
 
 use super::*;
+use crate::store::{Change, SessionRecord};
 
 /// Regression: a PUBREL that came while an earlier one was waiting for its commit (on the same connection or on the one
 /// before) was answered at once. Had the process died then, the identifier would not have been free in the store, and the
@@ -83,6 +84,29 @@ async fn a_qos_2_message_of_a_kept_session_reaches_one_that_is_not_kept() {
         Some(Packet::Publish(publish)) => assert_eq!(publish.qos, QoS::ExactlyOnce),
         other => panic!("{other:?}"),
     }
+}
+
+/// Regression: a process that died between the beginning of a session and the removal of the one that it replaced left both
+/// behind; both were restored, and one of them nobody could reach any more.
+#[tokio::test]
+async fn of_two_kept_sessions_of_the_same_client_only_the_newer_one_is_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = StoreSettings { directory: directory.path().to_owned(), durability: Durability::Buffered };
+    let (store, _) = Store::open(&settings, |_| {}).unwrap();
+    let now = clock::unix_ms();
+    for (slot, left_at) in [(1, Some(now - 2_000)), (2, None), (3, Some(now - 1_000))] {
+        let client_id = "a".into();
+        let (name, expiry, sent_below, will) = ("anonymous".into(), 1_000, 0, None);
+        let record = SessionRecord { slot, name, client_id, expiry, left_at, sent_below, will };
+        store.submit(vec![Change::PutSession(record)], None);
+    }
+    store.close();
+    let world = World::kept_in(directory.path());
+    let slots = || world.broker.shared.sessions.all().iter().map(|session| session.slot).collect::<Vec<_>>();
+    assert_eq!(slots(), [Some(2)]);
+    world.broker.stop().await;
+    let (_, contents) = Store::open(&settings, |_| {}).unwrap();
+    assert_eq!(contents.sessions.iter().map(|session| session.record.slot).collect::<Vec<_>>(), [2]);
 }
 
 fn changes(world: &World) -> u64 {
