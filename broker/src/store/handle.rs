@@ -90,7 +90,9 @@ impl Store {
     /// Hands changes over without waiting; they come into effect together, in the order of submission. `done` is called on
     /// the store's thread: `Ok` once they are kept as [`Durability`] says. It must not wait for the store.
     ///
-    /// Changes with a `done` that is told an error are not in effect, and whoever submitted them decides what follows.
+    /// Changes with a `done` that is told an error are not in effect, and whoever submitted them decides what follows; but
+    /// [`Change::Retain`], [`Change::Unretain`] and [`Change::Unsubscribe`] are tried again like those without, since
+    /// what they say has been seen by others.
     /// Changes without are kept and tried again until they are; if they fail, they need not come into effect together. After
     /// [`Store::close`] nothing is taken, and `done` is called before this returns.
     pub fn submit(&self, changes: Vec<Change>, done: Option<Done>) {

@@ -275,10 +275,16 @@ impl Writer {
                 Order::Apply(changes, None) => {
                     changes.iter().cloned().for_each(|change| self.owed.add(change))
                 }
-                Order::Apply(changes, Some(_)) if may_be_there => {
-                    changes.iter().filter_map(undoing).for_each(|change| self.owed.add(change));
+                Order::Apply(changes, Some(_)) => {
+                    for change in changes {
+                        if is_in_memory(change) {
+                            self.owed.add(change.clone());
+                        } else if may_be_there {
+                            undoing(change).into_iter().for_each(|change| self.owed.add(change));
+                        }
+                    }
                 }
-                _ => {}
+                Order::Load(..) | Order::Trim(..) => {}
             }
         }
         if matches!(error, StoreError::Damaged(_)) {
@@ -394,7 +400,13 @@ impl Writer {
         }
     }
 
-    fn close(self) {
+    fn close(mut self) {
+        if let Err(error) = self.settle_owed() {
+            warn!(
+                "{} changes that failed before are lost with the end of this process: {error}",
+                self.owed.len()
+            );
+        }
         let State::Open(database) = self.state else { return };
         if let Err(error) = schema::empty_log(&database.connection) {
             warn!("the store's log cannot be moved into it: {error}");
@@ -439,6 +451,12 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     }
     connection.pragma(None, "incremental_vacuum", VACUUM_PAGES, |_| Ok(()))?;
     Ok(false)
+}
+
+/// What whoever submitted it does not take back although it failed, since others have seen it by then: a retained message
+/// and its removal, and the end of a subscription. The store must not go on with what was before.
+fn is_in_memory(change: &Change) -> bool {
+    matches!(change, Change::Retain { .. } | Change::Unretain { .. } | Change::Unsubscribe { .. })
 }
 
 /// What must not stay if it should turn out to be there after all: a message that its publisher was told was not taken,

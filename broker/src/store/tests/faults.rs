@@ -106,6 +106,26 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     assert_eq!(patient.sequences_after_restart(), expected);
 }
 
+/// Regression: a retained message that could not be kept was retained in memory all the same, and after a restart the one
+/// before was back.
+#[test]
+fn a_retained_message_that_could_not_be_kept_at_once_is_kept_in_the_end() {
+    let patient = Patient::new();
+    let retain = |payload: &[u8]| Change::Retain { message: message("t", payload), owner: "o".into() };
+    submit(&patient.store, vec![retain(b"before")]).unwrap();
+    patient.has(Faults { capacity: Some(patient.disk.used() + 30_000), ..Faults::default() });
+    fill(&patient);
+    assert_eq!(submit(&patient.store, vec![retain(&[b'x'; 40_000])]), Err(StoreError::Full));
+    patient.has(Faults::default());
+    // Even if there is no time for another attempt.
+    patient.store.close();
+    let (store, contents) =
+        Store::open_at(Arc::new(patient.disk.clone()), Durability::Fsync, TUNING, Box::new(|_| {})).unwrap();
+    store.close();
+    let payloads: Vec<_> = contents.retained.iter().map(|(message, _)| message.payload().len()).collect();
+    assert_eq!(payloads, [40_000]);
+}
+
 #[test]
 fn a_full_disk_without_anything_owed_is_noticed_to_have_room_again() {
     let patient = Patient::new();
