@@ -135,6 +135,24 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The session that it is about.
+    fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::PutSession(session) => Some(session.slot),
+            Self::EndSession(slot)
+            | Self::Subscribe { slot, .. }
+            | Self::Unsubscribe { slot, .. }
+            | Self::Enqueue { slot, .. }
+            | Self::Forget { slot, .. }
+            | Self::Release { slot, .. }
+            | Self::Accept { slot, .. }
+            | Self::Complete { slot, .. } => Some(*slot),
+            Self::Retain { .. } | Self::Unretain { .. } => None,
+        }
+    }
+}
+
 /// A session without what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRecord {

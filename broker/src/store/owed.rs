@@ -126,3 +126,50 @@ fn is_deletion(change: &Change) -> bool {
         | Change::Retain { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forget(slot: Slot, sequence: Sequence) -> Change {
+        Change::Forget { slot, sequence }
+    }
+
+    fn names(changes: impl Iterator<Item = impl std::fmt::Debug>) -> Vec<String> {
+        changes.map(|change| format!("{change:?}").replace([' ', '\n'], "")).collect()
+    }
+
+    #[test]
+    fn the_last_change_of_a_thing_counts() {
+        let mut owed = Owed::default();
+        owed.add(Change::Release { slot: 1, sequence: 5 });
+        owed.add(forget(1, 5));
+        owed.add(forget(1, 5));
+        owed.add(Change::Accept { slot: 1, packet_id: PacketId::MIN });
+        owed.add(Change::Complete { slot: 1, packet_id: PacketId::MIN });
+        assert_eq!(names(owed.deletions()), ["Forget{slot:1,sequence:5}", "Complete{slot:1,packet_id:1}"]);
+        assert_eq!(owed.additions().count(), 0);
+        owed.settle_deletions();
+        assert!(owed.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_session_makes_what_was_owed_to_it_needless_and_comes_before_its_successor() {
+        let mut owed = Owed::default();
+        owed.add(forget(1, 5));
+        owed.add(forget(2, 6));
+        owed.add(Change::EndSession(1));
+        owed.add(forget(1, 1));
+        assert_eq!(
+            names(owed.deletions()),
+            ["EndSession(1)", "Forget{slot:1,sequence:1}", "Forget{slot:2,sequence:6}"]
+        );
+    }
+
+    #[test]
+    fn has_a_bound() {
+        let mut owed = Owed::default();
+        (1..=CAPACITY as u64 + 7).for_each(|sequence| owed.add(forget(1, sequence)));
+        assert_eq!((owed.len(), owed.take_dropped(), owed.take_dropped()), (CAPACITY, 7, 0));
+    }
+}

@@ -65,7 +65,7 @@ impl Default for Tuning {
 }
 
 /// Told about every change of [`Health`].
-pub type OnHealth = Box<dyn Fn(&Health) + Send + Sync>;
+pub type OnHealth = Arc<dyn Fn(&Health) + Send + Sync>;
 
 /// The state of the thread.
 pub struct Writer {
@@ -138,7 +138,7 @@ impl Writer {
     fn handle(&mut self, mut orders: Vec<Order>) {
         let out_of_range = take_out_of_range(&mut orders);
         self.has_written = false;
-        match self.settle_owed().and_then(|()| self.commit(&orders)) {
+        match self.settle_owed().and_then(|()| self.commit(&mut orders)) {
             Ok(answers) => {
                 // What only reads proves nothing.
                 if self.has_written {
@@ -186,7 +186,7 @@ impl Writer {
         })
     }
 
-    fn commit(&mut self, orders: &[Order]) -> Result<Vec<Answer>, StoreError> {
+    fn commit(&mut self, orders: &mut [Order]) -> Result<Vec<Answer>, StoreError> {
         self.transact(|batch| {
             let mut answers = Vec::with_capacity(orders.len());
             let mut count = 0;
@@ -201,7 +201,16 @@ impl Writer {
                     }
                     Order::Load(request, _) => match batch.load(request) {
                         Err(error) if is_damage(&error) => Answer::Loaded(Err(damaged(&error))),
-                        loaded => Answer::Loaded(Ok(loaded?)),
+                        loaded => {
+                            let answer = Answer::Loaded(Ok(loaded?));
+                            if batch.has_changed(request.slot) {
+                                answer
+                            } else {
+                                // All of it was committed before: it need not wait for this commit.
+                                tell(std::mem::replace(order, Order::Apply(Vec::new(), None)), answer);
+                                Answer::Applied
+                            }
+                        }
                     },
                     Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
                 });

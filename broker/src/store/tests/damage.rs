@@ -171,6 +171,15 @@ fn looking_changes_nothing() {
     assert!(found.is_whole(), "{found:?}");
     assert_eq!((found.whole.sessions, found.whole.retained), (u64::from(SESSIONS), u64::from(SESSIONS)));
     assert_eq!(fs::read(store_db(directory.path())).unwrap(), before);
+    // Also if the store was not closed, and only its log has all of it.
+    let bench = Bench::new();
+    bench.keep(vec![session(1), enqueue(1, 1)]);
+    let killed = copy(bench.directory.path());
+    let files = || ["store.db", "store.db-wal"].map(|name| fs::read(killed.path().join(name)).unwrap());
+    let before = files();
+    let found = verify(killed.path()).unwrap();
+    assert!(found.is_whole() && found.whole.messages == 1, "{found:?}");
+    assert!(files() == before);
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(verify(empty.path()).unwrap_err().problem, OpenProblem::Missing);
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);

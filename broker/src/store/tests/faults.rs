@@ -32,7 +32,7 @@ impl Patient {
             Arc::new(disk.clone()),
             Durability::Fsync,
             tuning,
-            Box::new(move |health| hear.lock().push(health.clone())),
+            Arc::new(move |health: &Health| hear.lock().push(health.clone())),
         )
         .unwrap();
         submit(&store, vec![session(1)]).unwrap();
@@ -61,7 +61,8 @@ impl Patient {
         let found = verify_at(&self.disk).unwrap();
         assert!(found.is_whole(), "{found:?}");
         let (store, _) =
-            Store::open_at(Arc::new(self.disk.clone()), Durability::Fsync, TUNING, Box::new(|_| {})).unwrap();
+            Store::open_at(Arc::new(self.disk.clone()), Durability::Fsync, TUNING, Arc::new(|_: &Health| {}))
+                .unwrap();
         let loaded =
             wait(|done| store.load(everything(1), move |loaded| done.send(loaded).unwrap())).unwrap();
         store.close();
@@ -167,6 +168,16 @@ fn what_waits_during_a_slow_sync_shares_the_next_one() {
     // The first ones do not wait for company; the others came while these were synced.
     let syncs = patient.disk.syncs();
     assert!(syncs <= 12, "{syncs} syncs");
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_died() {
+    let patient = Patient::new();
+    patient.store.submit(vec![enqueue(1, 1)], Some(Box::new(|_| panic!("on purpose"))));
+    assert!(submit(&patient.store, vec![enqueue(1, 2)]).is_err());
+    assert!(matches!(patient.store.health(), Health::Failing(_)));
+    patient.store.close();
+    assert!(matches!(&patient.said.lock()[..], [Health::Failing(_)]));
 }
 
 /// `cargo test -p ior-broker --release --lib slow_disk -- --ignored --nocapture`
