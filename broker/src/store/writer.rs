@@ -1,6 +1,7 @@
 //! The store's thread: takes what waits, commits it at once, and tells everybody. What it does about failures.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -114,10 +115,10 @@ impl Writer {
         let mut idle_since = Instant::now();
         let mut is_tidy = false;
         loop {
+            self.reopen_if_due();
             let tidy_at = (!is_tidy).then(|| idle_since + IDLE);
             let deadline = [self.retry_at, self.reopen_at(), tidy_at].into_iter().flatten().min();
             let taken = self.intake.take(deadline, BATCH_CHANGES, BATCH_BYTES);
-            self.reopen_if_due();
             if !taken.orders.is_empty() {
                 self.handle(taken.orders);
                 self.intake.finished(taken.weight);
@@ -421,7 +422,7 @@ impl Writer {
         *current = health.clone();
         drop(current);
         if is_news {
-            (self.on_health)(&health);
+            contain(|| (self.on_health)(&health));
         }
     }
 }
@@ -485,21 +486,29 @@ fn is_in_range(order: &Order) -> bool {
 }
 
 fn tell(order: Order, answer: Answer) {
-    match (order, answer) {
+    contain(|| match (order, answer) {
         (Order::Apply(_, Some(done)), Answer::Applied) => done(Ok(())),
         (Order::Load(_, done), Answer::Loaded(loaded)) => done(loaded),
         (Order::Trim(_, done), Answer::Trimmed(removed)) => done(Ok(removed)),
         _ => {}
-    }
+    });
 }
 
 /// Tells whoever handed it over that it came to nothing.
 pub fn refuse(order: Order, error: &StoreError) {
-    match order {
+    let error = error.clone();
+    contain(|| match order {
         Order::Apply(_, None) => {}
-        Order::Apply(_, Some(done)) => done(Err(error.clone())),
-        Order::Load(_, done) => done(Err(error.clone())),
-        Order::Trim(_, done) => done(Err(error.clone())),
+        Order::Apply(_, Some(done)) => done(Err(error)),
+        Order::Load(_, done) => done(Err(error)),
+        Order::Trim(_, done) => done(Err(error)),
+    });
+}
+
+/// Calls somebody else's code, which must not end the thread that all depend on.
+fn contain(call: impl FnOnce()) {
+    if panic::catch_unwind(AssertUnwindSafe(call)).is_err() {
+        error!("a defect: whoever was told by the store panicked");
     }
 }
 

@@ -49,7 +49,7 @@ impl Patient {
 
     fn wait_until_fine(&self) {
         let begun = Instant::now();
-        while self.store.health() != Health::Fine {
+        while self.store.health() != Health::Fine || self.said.lock().last() != Some(&Health::Fine) {
             assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", self.store.health());
             std::thread::yield_now();
         }
@@ -92,7 +92,7 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     assert!(matches!(patient.store.health(), Health::Failing(_)));
     // Nobody would try these again.
     patient.store.submit(vec![Change::Forget { slot: 1, sequence: 1 }], None);
-    patient.store.submit(vec![Change::Enqueue { slot: 1, message: queued(5_000, &[1; 40_000]) }], None);
+    patient.store.submit(vec![Change::Enqueue { slot: 1, message: queued(5_000, &[1; 400_000]) }], None);
     assert_eq!(submit(&patient.store, vec![enqueue(1, kept + 1)]), Err(StoreError::Full));
     assert!(patient.store.statistics().owed > 0);
 
@@ -171,13 +171,22 @@ fn what_waits_during_a_slow_sync_shares_the_next_one() {
 }
 
 #[test]
-fn nobody_waits_for_a_thread_that_died() {
+fn somebody_who_panics_when_told_does_not_end_the_store() {
     let patient = Patient::new();
     patient.store.submit(vec![enqueue(1, 1)], Some(Box::new(|_| panic!("on purpose"))));
-    assert!(submit(&patient.store, vec![enqueue(1, 2)]).is_err());
-    assert!(matches!(patient.store.health(), Health::Failing(_)));
+    submit(&patient.store, vec![enqueue(1, 2)]).unwrap();
+    assert_eq!(patient.sequences_after_restart(), [1, 2]);
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_died() {
+    let patient = Patient::new();
+    patient.has(Faults { syncs: true, recovery_panics: true, ..Faults::default() });
+    while submit(&patient.store, vec![enqueue(1, 1)]) != Err(StoreError::Closed) {
+        std::thread::yield_now();
+    }
+    assert!(matches!(patient.store.health(), Health::Failing(why) if why.contains("restart")));
     patient.store.close();
-    assert!(matches!(&patient.said.lock()[..], [Health::Failing(_)]));
 }
 
 /// `cargo test -p ior-broker --release --lib slow_disk -- --ignored --nocapture`
