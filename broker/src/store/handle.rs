@@ -72,7 +72,6 @@ impl Store {
             flows,
             owed: Owed::default(),
             retry_at: None,
-            has_written: false,
         };
         let thread = thread::Builder::new()
             .name("store".to_owned())

@@ -80,9 +80,8 @@ pub struct Writer {
     pub state: State,
     pub flows: Flows,
     pub owed: Owed,
+    /// While it fails: when it looks whether it still does.
     pub retry_at: Option<Instant>,
-    /// Since this was last set to false.
-    pub has_written: bool,
 }
 
 /// What can be done at the moment.
@@ -116,6 +115,7 @@ impl Writer {
         let mut is_tidy = false;
         loop {
             self.reopen_if_due();
+            self.retry_if_due();
             let tidy_at = (!is_tidy).then(|| idle_since + IDLE);
             let deadline = [self.retry_at, self.reopen_at(), tidy_at].into_iter().flatten().min();
             let taken = self.intake.take(deadline, BATCH_CHANGES, BATCH_BYTES);
@@ -125,8 +125,6 @@ impl Writer {
                 self.checkpoint_at(self.tuning.log_pages);
                 idle_since = Instant::now();
                 is_tidy = false;
-            } else if self.retry_at.is_some_and(|at| at <= Instant::now()) {
-                self.retry();
             } else if idle_since.elapsed() >= IDLE {
                 is_tidy = self.tidy();
             }
@@ -138,13 +136,8 @@ impl Writer {
 
     fn handle(&mut self, mut orders: Vec<Order>) {
         let out_of_range = take_out_of_range(&mut orders);
-        self.has_written = false;
         match self.settle_owed().and_then(|()| self.commit(&mut orders)) {
             Ok(answers) => {
-                // What only reads proves nothing.
-                if self.has_written {
-                    self.recovered();
-                }
                 for (order, answer) in orders.into_iter().zip(answers) {
                     tell(order, answer);
                 }
@@ -161,7 +154,6 @@ impl Writer {
         if self.owed.is_empty() {
             return Ok(());
         }
-        self.retry_at = Some(Instant::now() + RETRY);
         let owed = std::mem::take(&mut self.owed);
         let settled = self.commit_changes(owed.deletions());
         self.owed = owed;
@@ -235,7 +227,6 @@ impl Writer {
                 if database.connection.total_changes() > before {
                     self.figures.commits.fetch_add(1, Ordering::Relaxed);
                     self.figures.changes.fetch_add(count, Ordering::Relaxed);
-                    self.has_written = true;
                 }
                 Ok(value)
             }
@@ -301,23 +292,21 @@ impl Writer {
             );
         }
         self.count_owed();
-        self.retry_at = Some(Instant::now() + RETRY);
-        self.set_health(Health::Failing(error.to_string().into()));
+        self.set_failing(error);
         for order in orders {
             refuse(order, error);
         }
     }
 
-    fn recovered(&mut self) {
-        self.retry_at = None;
-        self.set_health(Health::Fine);
-    }
-
-    /// Tries again what is owed; if nothing is, whether there is space again.
-    fn retry(&mut self) {
+    fn retry_if_due(&mut self) {
+        if self.retry_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
         self.retry_at = Some(Instant::now() + RETRY);
+        // A small commit may find room in the log where others do not: it takes more to be well again.
         if self.settle_owed().and_then(|()| self.probe()).is_ok() {
-            self.recovered();
+            self.retry_at = None;
+            self.set_health(Health::Fine);
         }
     }
 
@@ -382,8 +371,7 @@ impl Writer {
             warn!("the store's log cannot be moved into it: {error}");
             if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
                 let error = self.give_up(&error);
-                self.retry_at = Some(Instant::now() + RETRY);
-                self.set_health(Health::Failing(error.to_string().into()));
+                self.set_failing(&error);
             }
         }
     }
@@ -397,8 +385,7 @@ impl Writer {
             Err(error) => {
                 let error = self.undo(&error);
                 warn!("the store cannot be made smaller: {error}");
-                self.retry_at = Some(Instant::now() + RETRY);
-                self.set_health(Health::Failing(error.to_string().into()));
+                self.set_failing(&error);
                 true
             }
         }
@@ -414,6 +401,11 @@ impl Writer {
 
     fn count_owed(&self) {
         self.figures.owed.store(self.owed.len() as u64, Ordering::Relaxed);
+    }
+
+    fn set_failing(&mut self, error: &StoreError) {
+        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+        self.set_health(Health::Failing(error.to_string().into()));
     }
 
     fn set_health(&self, health: Health) {
