@@ -10,12 +10,14 @@ use parking_lot::Mutex;
 
 use super::{
     Change, Contents, Durability, Health, LoadRequest, Loaded, OpenError, StoreError, StoreSettings,
-    StoreStatistics, Totals, TrimRequest, contents,
+    StoreStatistics, Totals, TrimRequest,
+    answers::refuse,
+    contents,
     intake::{Done, Intake, Order},
     owed::Owed,
     place::{Directory, LOG, Place, STORE},
     schema,
-    writer::{Figures, OnHealth, State, Tuning, Writer, refuse},
+    writer::{Figures, OnHealth, State, Tuning, Writer},
 };
 
 /// An open store. Cheap to clone; closed with [`Store::close`] or with the last clone.
@@ -72,6 +74,7 @@ impl Store {
             flows,
             owed: Owed::default(),
             retry_at: None,
+            is_damaged: false,
         };
         let thread = thread::Builder::new()
             .name("store".to_owned())

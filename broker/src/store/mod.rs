@@ -7,6 +7,7 @@
 //! The store knows sessions by their [`Slot`] and messages by slot and sequence number; what sessions are for, it does
 //! not know.
 
+mod answers;
 mod batch;
 mod contents;
 mod error;

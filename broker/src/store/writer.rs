@@ -1,7 +1,6 @@
 //! The store's thread: takes what waits, commits it at once, and tells everybody. What it does about failures.
 
 use std::{
-    panic::{self, AssertUnwindSafe},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,11 +13,11 @@ use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, wal::CheckpointMode};
 use tracing::{debug, error, warn};
 
 use super::{
-    Change, Durability, Health, Loaded, StoreError, Totals,
+    Change, Durability, Health, StoreError,
+    answers::{Answer, contain, refuse, take_out_of_range, tell},
     batch::{Batch, Flows},
     contents,
     intake::{Intake, Order},
-    keys,
     owed::Owed,
     place::Place,
     schema::{self, Database},
@@ -82,6 +81,8 @@ pub struct Writer {
     pub owed: Owed,
     /// While it fails: when it looks whether it still does.
     pub retry_at: Option<Instant>,
+    /// Whether a part of the file turned out to be damaged.
+    pub is_damaged: bool,
 }
 
 /// What can be done at the moment.
@@ -99,13 +100,6 @@ pub enum State {
     },
     /// Nothing any more: the file is damaged.
     Broken(StoreError),
-}
-
-/// What came of an order.
-enum Answer {
-    Applied,
-    Loaded(Result<Loaded, StoreError>),
-    Trimmed(Totals),
 }
 
 impl Writer {
@@ -175,61 +169,46 @@ impl Writer {
                 batch.apply(change)?;
                 count += 1;
             }
-            Ok(((), count))
+            Ok(Some(((), count)))
         })
+        .map(|_| ())
     }
 
     fn commit(&mut self, orders: &mut [Order]) -> Result<Vec<Answer>, StoreError> {
-        self.transact(|batch| {
-            let mut answers = Vec::with_capacity(orders.len());
-            let mut count = 0;
-            for order in orders {
-                answers.push(match order {
-                    Order::Apply(changes, _) => {
-                        for change in changes {
-                            batch.apply(change)?;
-                            count += 1;
-                        }
-                        Answer::Applied
-                    }
-                    Order::Load(request, _) => match batch.load(request) {
-                        Err(error) if is_damage(&error) => Answer::Loaded(Err(damaged(&error))),
-                        loaded => {
-                            let answer = Answer::Loaded(Ok(loaded?));
-                            if batch.has_changed(request.slot) {
-                                answer
-                            } else {
-                                // All of it was committed before: it need not wait for this commit.
-                                tell(std::mem::replace(order, Order::Apply(Vec::new(), None)), answer);
-                                Answer::Applied
-                            }
-                        }
-                    },
-                    Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
-                });
+        loop {
+            let mut unreadable = None;
+            if let Some(answers) = self.transact(|batch| carry_out(batch, orders, &mut unreadable))? {
+                return Ok(answers);
             }
-            Ok((answers, count))
-        })
+            if let Some((index, error)) = unreadable {
+                // Only whoever wanted to read it has to know; the others are tried again without it.
+                self.is_damaged = true;
+                self.set_failing(&error);
+                refuse(take(&mut orders[index]), &error);
+            }
+        }
     }
 
-    /// Commits what `fill` puts into a batch, all or nothing. `fill` says how many changes it were.
+    /// Commits what `fill` puts into a batch, all or nothing; nothing if it gives nothing. `fill` says how many changes it
+    /// were.
     fn transact<T>(
         &mut self,
-        fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<(T, u64)>,
-    ) -> Result<T, StoreError> {
+        fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<Option<(T, u64)>>,
+    ) -> Result<Option<T>, StoreError> {
         let database = match &self.state {
             State::Open(database) => database,
             State::Closed { error, .. } | State::Broken(error) => return Err(error.clone()),
         };
         let before = database.connection.total_changes();
         match transact(&database.connection, &mut self.flows, fill) {
-            Ok((value, count)) => {
+            Ok(Some((value, count))) => {
                 if database.connection.total_changes() > before {
                     self.figures.commits.fetch_add(1, Ordering::Relaxed);
                     self.figures.changes.fetch_add(count, Ordering::Relaxed);
                 }
-                Ok(value)
+                Ok(Some(value))
             }
+            Ok(None) => Ok(None),
             Err(error) => {
                 self.figures.failures.fetch_add(1, Ordering::Relaxed);
                 Err(self.undo(&error))
@@ -306,7 +285,10 @@ impl Writer {
         // A small commit may find room in the log where others do not: it takes more to be well again.
         if self.settle_owed().and_then(|()| self.probe()).is_ok() {
             self.retry_at = None;
-            self.set_health(Health::Fine);
+            // A part of the file that cannot be read does not become readable.
+            if !self.is_damaged {
+                self.set_health(Health::Fine);
+            }
         }
     }
 
@@ -422,14 +404,64 @@ impl Writer {
 fn transact<T>(
     connection: &Connection,
     flows: &mut Flows,
-    fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<(T, u64)>,
-) -> rusqlite::Result<(T, u64)> {
+    fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<Option<(T, u64)>>,
+) -> rusqlite::Result<Option<(T, u64)>> {
     connection.prepare_cached("BEGIN")?.execute([])?;
     let mut batch = Batch::new(connection, flows);
     let filled = fill(&mut batch)?;
-    batch.settle()?;
-    connection.prepare_cached("COMMIT")?.execute([])?;
+    if filled.is_some() {
+        batch.settle()?;
+        connection.prepare_cached("COMMIT")?.execute([])?;
+    } else {
+        connection.execute_batch("ROLLBACK")?;
+        *flows = contents::read_flows(connection)?;
+    }
     Ok(filled)
+}
+
+/// Does all that was ordered. Gives nothing if a load, which is pointed out then, comes to a damaged page: SQLite does not
+/// commit after that.
+fn carry_out(
+    batch: &mut Batch<'_>,
+    orders: &mut [Order],
+    unreadable: &mut Option<(usize, StoreError)>,
+) -> rusqlite::Result<Option<(Vec<Answer>, u64)>> {
+    let mut answers = Vec::with_capacity(orders.len());
+    let mut count = 0;
+    for (index, order) in orders.iter_mut().enumerate() {
+        answers.push(match order {
+            Order::Apply(changes, _) => {
+                for change in changes {
+                    batch.apply(change)?;
+                    count += 1;
+                }
+                Answer::Applied
+            }
+            Order::Load(request, _) => match batch.load(request) {
+                Err(error) if is_damage(&error) => {
+                    *unreadable = Some((index, damaged(&error)));
+                    return Ok(None);
+                }
+                loaded => {
+                    let answer = Answer::Loaded(loaded?);
+                    if batch.has_changed(request.slot) {
+                        answer
+                    } else {
+                        // All of it was committed before: it need not wait for this commit.
+                        tell(take(order), answer);
+                        Answer::Applied
+                    }
+                }
+            },
+            Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
+        });
+    }
+    Ok(Some((answers, count)))
+}
+
+/// Takes an order and leaves one in its place that does nothing.
+fn take(order: &mut Order) -> Order {
+    std::mem::replace(order, Order::Apply(Vec::new(), None))
 }
 
 /// Makes the file smaller by some pages, if enough of it is empty. True if it is not.
@@ -450,57 +482,6 @@ fn undoing(change: &Change) -> Option<Change> {
         Change::Enqueue { slot, message } => Some(Change::Forget { slot: *slot, sequence: message.sequence }),
         Change::Accept { slot, packet_id } => Some(Change::Complete { slot: *slot, packet_id: *packet_id }),
         _ => None,
-    }
-}
-
-fn take_out_of_range(orders: &mut Vec<Order>) -> Vec<Order> {
-    orders.extract_if(.., |order| !is_in_range(order)).collect()
-}
-
-fn is_in_range(order: &Order) -> bool {
-    match order {
-        Order::Apply(changes, _) => changes.iter().all(|change| match change {
-            Change::PutSession(session) => keys::is_slot(session.slot),
-            Change::EndSession(slot)
-            | Change::Subscribe { slot, .. }
-            | Change::Unsubscribe { slot, .. }
-            | Change::Accept { slot, .. }
-            | Change::Complete { slot, .. } => keys::is_slot(*slot),
-            Change::Enqueue { slot, message } => keys::is_place(*slot, message.sequence),
-            Change::Forget { slot, sequence } | Change::Release { slot, sequence } => {
-                keys::is_place(*slot, *sequence)
-            }
-            Change::Retain { .. } | Change::Unretain { .. } => true,
-        }),
-        Order::Load(request, _) => keys::is_slot(request.slot),
-        Order::Trim(request, _) => keys::is_slot(request.slot),
-    }
-}
-
-fn tell(order: Order, answer: Answer) {
-    contain(|| match (order, answer) {
-        (Order::Apply(_, Some(done)), Answer::Applied) => done(Ok(())),
-        (Order::Load(_, done), Answer::Loaded(loaded)) => done(loaded),
-        (Order::Trim(_, done), Answer::Trimmed(removed)) => done(Ok(removed)),
-        _ => {}
-    });
-}
-
-/// Tells whoever handed it over that it came to nothing.
-pub fn refuse(order: Order, error: &StoreError) {
-    let error = error.clone();
-    contain(|| match order {
-        Order::Apply(_, None) => {}
-        Order::Apply(_, Some(done)) => done(Err(error)),
-        Order::Load(_, done) => done(Err(error)),
-        Order::Trim(_, done) => done(Err(error)),
-    });
-}
-
-/// Calls somebody else's code, which must not end the thread that all depend on.
-fn contain(call: impl FnOnce()) {
-    if panic::catch_unwind(AssertUnwindSafe(call)).is_err() {
-        error!("a defect: whoever was told by the store panicked");
     }
 }
 
