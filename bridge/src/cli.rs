@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, credentials, explain, latency, publish, subscribe};
+use crate::commands::{check, credentials, explain, latency, publish, store, subscribe};
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
 ///
@@ -25,10 +25,12 @@ pub struct Cli {
 pub enum Command {
     /// Run the bridge until SIGTERM or Ctrl-C.
     Run,
-    /// Check the configuration and show who may do what.
+    /// Check the configuration and the data directory, and show who may do what.
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.
     Credentials(credentials::Args),
+    /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
+    Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.
     Explain(explain::Args),
     /// Publish one message as the device of a credential file.

@@ -96,17 +96,21 @@ impl Diary {
             Event::QueueFull { publisher, topic } => {
                 let complaint = format!(
                     "a message of {} to {} was refused: a receiver's queue is full (it has to come back, or \
-                     limits.queue_messages has to grow), or too many retained messages are kept",
+                     the connection's queue in connections.json or limits.queue_messages and limits.queue_bytes in \
+                     server.json have to grow), or too many retained messages are kept",
                     self.label(publisher),
                     echo(topic)
                 );
                 self.other.complain(complaint);
             }
-            Event::StoreFailing { detail } => tracing::error!("messages cannot be kept: {detail}"),
+            Event::StoreFailing { detail } => tracing::error!(
+                "messages cannot be kept, so those of QoS 1 and 2 are refused where they would have to be; all others \
+                 go on: {detail}"
+            ),
             Event::StoreRecovered => tracing::warn!("messages are kept again"),
             Event::StoreDamaged { name, messages } => tracing::error!(
-                "{messages} messages that were kept for {} are damaged and lost; stop the bridge and run \
-                 `ior-bridge store verify`",
+                "{messages} messages that were kept for {} are damaged and lost: the disk or memory card may fail; stop \
+                 the bridge and look with `ior-bridge store verify`",
                 self.label(name)
             ),
         }

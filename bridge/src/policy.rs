@@ -6,14 +6,10 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use ior_broker::{
-    access::{Access, Grant, Login, Refusal},
+    access::{Access, Flow, Grant, Login, Refusal},
     codec::ReasonCode,
 };
 use subtle::{Choice, ConstantTimeEq};
@@ -23,6 +19,7 @@ use crate::{
     registry::{Device, End, Registry},
     rotation::Rotation,
     secrets::Secrets,
+    settings::Limits,
 };
 
 /// Longest part of what a stranger sent that is repeated in the log, in characters.
@@ -34,6 +31,8 @@ pub struct Policy {
     clock: fn() -> SystemTime,
     /// By MQTT user name.
     accounts: HashMap<String, Account>,
+    /// By the first three levels of the topics that count for them.
+    flows: HashMap<Arc<str>, Flow>,
 }
 
 struct Account {
@@ -58,12 +57,13 @@ type ConnectionId = Arc<str>;
 type PeerCode = Arc<str>;
 
 impl Policy {
-    /// Compiles a registry. `window` is how long previous passwords are accepted.
-    pub fn new(registry: &Registry, secrets: Secrets, rotation: &Rotation, window: Duration) -> Self {
+    /// Compiles a registry. The limits say how long previous passwords are accepted, and what a connection leaves open
+    /// about its queues.
+    pub fn new(registry: &Registry, secrets: Secrets, rotation: &Rotation, limits: &Limits) -> Self {
         let account = |rights: Rights, device: &Device| Account {
             disabled: device.disabled,
             version: device.secret_version,
-            previous: rotation.previous(&rights.name, window),
+            previous: rotation.previous(&rights.name, limits.rotation_window),
             rights: Arc::new(rights),
         };
         let accounts = Rights::of_all(registry)
@@ -71,7 +71,7 @@ impl Policy {
             .zip(registry.devices())
             .map(|(rights, device)| (rights.name.clone(), account(rights, device)))
             .collect();
-        Self { secrets, clock: SystemTime::now, accounts }
+        Self { secrets, clock: SystemTime::now, accounts, flows: flows(registry, limits) }
     }
 
     /// Whether the password is right. Takes as long for an unknown user as for a known one: it always derives and
@@ -125,6 +125,26 @@ impl Access for Policy {
         let account = self.accounts.get(name).filter(|account| !account.disabled)?;
         Some(Arc::clone(&account.rights) as Arc<dyn Grant>)
     }
+
+    fn flow(&self, topic: &str) -> Option<Flow> {
+        let end = topic.match_indices('/').nth(2).map_or(topic.len(), |(end, _)| end);
+        self.flows.get(&topic[..end]).cloned()
+    }
+}
+
+/// One flow for each direction of each connection: what the device `a` publishes in `u/c`, under the name `u/c/a`. No
+/// device has the code `presence`, so presence messages are in none.
+fn flows(registry: &Registry, limits: &Limits) -> HashMap<Arc<str>, Flow> {
+    let mut flows = HashMap::with_capacity(2 * registry.connections().len());
+    for connection in registry.connections() {
+        for end in End::BOTH {
+            let code = &registry.end(connection, end).code;
+            let name: Arc<str> = format!("{}/{}/{code}", connection.user, connection.id).into();
+            let flow = Flow { name: Arc::clone(&name), limits: limits.flow(&connection.queue) };
+            flows.insert(name, flow);
+        }
+    }
+    flows
 }
 
 impl Rights {

@@ -38,12 +38,15 @@ mod errors {
     { "name": "a", "from": 1, "to": 22 },
     { "name": "A", "from": "22", "to": "1" },
     { "name": "b", "from": 1, "to": 1 },
-    { "name": "c", "from": 1, "to": 23, "queue": {} },
-    { "name": "d", "frm": 1, "to": "x.y" }
+    { "name": "c", "from": 1, "to": 23, "queue": { "max_mesages": 1 } },
+    { "name": "d", "frm": 1, "to": "x.y" },
+    { "name": "e", "from": 1, "to": 22, "queue": {
+      "max_messages": "100", "max_bytes": "1MB", "max_age": 7, "when_full": "drop" } },
+    { "name": "f", "from": 22, "to": 1, "queue": 1000 }
   ]
 }
 "#;
-        let server = r#"{ "mqtt": { "listen": null }, "durability": "fsync",
+        let server = r#"{ "mqtt": { "listen": null }, "durability": "disk",
   "limits": { "conections": 5, "queue_bytes": "1MB", "connect_timeout": 10 } }
 "#;
         let variable = [("IOR_BRIDGE__LIMITS__CONECTIONS".to_owned(), "5".to_owned())].into();
@@ -106,6 +109,11 @@ mod schemas {
             load(&both.to_string(), &json!({ "connections": [connection] }).to_string(), "{}")
         };
         agree("connections", "/properties/connections/items", &connection, &connection_accepts);
+        agree("connections", "/properties/connections/items/properties/queue", &json!({}), &|queue| {
+            let mut connection = connection.clone();
+            connection["queue"] = queue.clone();
+            connection_accepts(&connection)
+        });
 
         let server = |text: Value| load(DEVICES, CONNECTIONS, &text.to_string());
         agree("server", "", &json!({}), &|value| server(value.clone()));

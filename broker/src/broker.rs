@@ -2,21 +2,27 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
-use tokio::{net::TcpListener, sync::broadcast, task::AbortHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{broadcast, watch},
+    task::AbortHandle,
+    time::timeout,
+};
 
 use crate::{
-    access::Access,
+    access::{Access, Flow},
     admission::Admission,
     clock,
     codec::{ForwardedProperties, QoS, ReasonCode, is_valid_topic_name},
     events::{Counters, Event, Events},
+    keeping::Keeper,
     limits::Limits,
     listener,
     live::{LiveError, LiveLane, LiveSettings},
@@ -25,7 +31,7 @@ use crate::{
     routing::deliver_live,
     session::Registry,
     shared::{Index, Matches, Shared},
-    store::StoreSettings,
+    store::{Contents, Health, OpenError, Store, StoreSettings},
 };
 
 /// How long a stop waits for clients to read that the broker stops.
@@ -34,7 +40,8 @@ const STOPPING_TIME: Duration = Duration::from_secs(1);
 /// A running broker. Runs until [`Broker::stop`], within the Tokio runtime that it was started in.
 pub struct Broker {
     shared: Arc<Shared>,
-    listeners: Mutex<Vec<AbortHandle>>,
+    /// Listeners, and whoever follows the store's health.
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 /// What the broker counts.
@@ -52,6 +59,8 @@ pub struct Statistics {
     pub denied: u64,
     /// QoS 1 and 2 messages refused because a queue was full.
     pub queue_full: u64,
+    /// QoS 1 and 2 messages refused because the store could not keep them.
+    pub not_kept: u64,
     /// Messages that sessions lost to slow clients (QoS 0), newer ones, size or expiry.
     pub dropped: u64,
     /// QoS 0 messages lost in the live lane itself.
@@ -89,6 +98,8 @@ impl std::error::Error for PublishError {}
 pub enum StartError {
     /// The live lane's router could not be started.
     Live(LiveError),
+    /// The store could not be opened.
+    Store(OpenError),
 }
 
 impl From<LiveError> for StartError {
@@ -101,6 +112,7 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Live(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
         }
     }
 }
@@ -130,16 +142,23 @@ impl Broker {
         limits: Limits,
         store: Option<&StoreSettings>,
     ) -> Result<Self, StartError> {
-        let _ = store;
+        let (told, health) = watch::channel(Health::Fine);
+        let opened =
+            store.map(|settings| Store::open(settings, move |health| drop(told.send(health.clone()))));
+        let (store, contents) = match opened.transpose().map_err(StartError::Store)? {
+            Some((store, contents)) => (Some(store), contents),
+            None => (None, Contents::default()),
+        };
+        let slots = contents.sessions.iter().map(|session| session.record.slot).collect();
         let subscriptions = Arc::new(Index::new());
         let live = LiveLane::start(LiveSettings::default(), {
             let subscriptions = Arc::clone(&subscriptions);
             move |message| deliver_live(&subscriptions, &message, &mut Matches::new())
         })?;
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             access,
             admission: Arc::new(Admission::new(&limits)),
-            sessions: Registry::default(),
+            sessions: Registry::new(contents.starts),
             subscriptions,
             retained: Retained::new(RetainedLimits {
                 max_messages: limits.retained.messages,
@@ -148,22 +167,26 @@ impl Broker {
             }),
             changing_retained: RwLock::new(0),
             live,
+            keeper: store.map(|store| Keeper::new(store, slots)),
+            common_flow: Flow { name: "".into(), limits: limits.flow },
             events: Events::new(),
             counters: Counters::default(),
             stopping: AtomicBool::new(false),
             limits,
-        };
-        Ok(Self { shared: Arc::new(shared), listeners: Mutex::new(Vec::new()) })
+        });
+        shared.restore(contents.sessions, contents.retained);
+        let health = tokio::spawn(follow_health(Arc::downgrade(&shared), health)).abort_handle();
+        Ok(Self { shared, tasks: Mutex::new(vec![health]) })
     }
 
     /// Serves MQTT clients that connect to this listener.
     pub fn serve(&self, listener: TcpListener) {
         let accept = listener::accept(Arc::clone(&self.shared), listener);
-        self.listeners.lock().push(tokio::spawn(accept).abort_handle());
+        self.tasks.lock().push(tokio::spawn(accept).abort_handle());
     }
 
     /// Publishes a message of the embedder to everybody who wants it and has room. No grant is asked, and no limit of
-    /// retained messages holds.
+    /// retained messages holds. If it is retained, it is not kept in the store: publish it after every start.
     ///
     /// # Errors
     /// [`PublishError`].
@@ -225,6 +248,7 @@ impl Broker {
             published: counters.published.load(Ordering::Relaxed),
             denied: counters.denied.load(Ordering::Relaxed),
             queue_full: counters.queue_full.load(Ordering::Relaxed),
+            not_kept: counters.not_kept.load(Ordering::Relaxed),
             dropped: counters.dropped.load(Ordering::Relaxed),
             live_lost: self.shared.live.lost(),
             live_restarts: self.shared.live.restarts(),
@@ -232,11 +256,11 @@ impl Broker {
         }
     }
 
-    /// Stops: nobody new comes in, every client is told (MQTT 5: Server shutting down) and disconnected. Takes at most
-    /// about a second.
+    /// Stops: nobody new comes in, every client is told (MQTT 5: Server shutting down) and disconnected, and the store is
+    /// closed. Takes at most about a second, and what the store needs to write what it was given.
     pub async fn stop(&self) {
-        for listener in self.listeners.lock().drain(..) {
-            listener.abort();
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
         }
         // Set first: a client that is still logging in is either among these sessions or sees it.
         self.shared.stopping.store(true, Ordering::SeqCst);
@@ -244,6 +268,15 @@ impl Broker {
             session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
         }
         let _ = timeout(STOPPING_TIME, self.shared.admission.all_gone()).await;
+        self.shared.close_store(clock::unix_ms()).await;
+    }
+}
+
+async fn follow_health(shared: Weak<Shared>, mut health: watch::Receiver<Health>) {
+    while health.changed().await.is_ok() {
+        let now = health.borrow_and_update().clone();
+        let Some(shared) = shared.upgrade() else { return };
+        shared.handle_health(&now);
     }
 }
 

@@ -143,6 +143,8 @@ pub struct Counters {
     pub denied: AtomicU64,
     /// QoS 1 and 2 messages refused because a queue was full.
     pub queue_full: AtomicU64,
+    /// QoS 1 and 2 messages refused because the store could not keep them.
+    pub not_kept: AtomicU64,
     /// Messages that sessions lost to slow clients (QoS 0), newer ones, size or expiry.
     pub dropped: AtomicU64,
 }

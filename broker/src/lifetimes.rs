@@ -12,14 +12,21 @@ use crate::{
     clock,
     codec::ReasonCode,
     events::Counters,
-    session::{PendingWill, Session, SessionPresence},
+    session::{Outbound, PendingWill, Session, SessionPresence},
     shared::Shared,
 };
 
 impl Shared {
-    /// Finds or makes the session. It may have ended before the caller is attached to it: then open again.
-    pub async fn open_session(&self, name: &str, client_id: &str) -> Arc<Session> {
-        let found = self.sessions.find_or_create(name, client_id, &self.limits);
+    /// Finds or makes the session; a new one that outlives its connection is kept, if there is a store. It may have
+    /// ended before the caller is attached to it: then open again. `None` if no more sessions can be kept.
+    pub async fn open_session(
+        self: &Arc<Self>,
+        name: &str,
+        client_id: &str,
+        outlives_connection: bool,
+    ) -> Option<Arc<Session>> {
+        let new_id = || self.new_session_id(outlives_connection);
+        let found = self.sessions.find_or_create(name, client_id, &self.limits, new_id)?;
         if let Some(evicted) = found.evicted {
             let attachment = evicted.attach(ReasonCode::QuotaExceeded).await;
             evicted.stop_afterlife();
@@ -27,21 +34,31 @@ impl Shared {
                 self.end_session(&evicted, attachment).await;
             }
         }
-        found.session
+        Some(found.session)
     }
 
     /// The attached connection begins: the afterlife is over, and with it the delayed Will Message `[MQTT-3.1.3-9]`.
     /// Subscriptions that the grant does not allow any more are gone. Says whether a session goes on that has begun
-    /// before: that is Session Present `[MQTT-3.2.2-2]`.
-    pub fn begin_session(&self, session: &Session, grant: &dyn Grant) -> bool {
+    /// before: that is Session Present `[MQTT-3.2.2-2]`. The Will Message of the CONNECT is kept with the session, in case
+    /// that this process dies.
+    pub fn begin_session(
+        &self,
+        session: &Session,
+        grant: &Arc<dyn Grant>,
+        will: Option<PendingWill>,
+        expiry: u32,
+    ) -> bool {
         session.stop_afterlife();
         let mut lifetime = session.lifetime.lock();
         lifetime.presence = SessionPresence::Online;
-        lifetime.will = None;
+        lifetime.will = will;
+        lifetime.expiry = expiry;
+        lifetime.grant = Some(Arc::clone(grant));
         lifetime.subscriptions.retain(|filter, _| {
-            let allowed = self.may_subscribe(grant, filter);
+            let allowed = self.may_subscribe(&**grant, filter);
             if !allowed {
                 self.subscriptions.remove(filter, session.id);
+                self.forget_subscription(session, filter);
             }
             allowed
         });
@@ -55,12 +72,12 @@ impl Shared {
         session: &Arc<Session>,
         attachment: MutexGuard<'_, ()>,
         will: Option<PendingWill>,
-        expiry: Duration,
+        expiry: u32,
     ) {
         session.inbound.lock().handle_disconnect();
-        session.outbound.lock().handle_disconnect();
+        self.with_outbound(session, Outbound::handle_disconnect);
         self.count_dropped(session);
-        if expiry.is_zero() {
+        if expiry == 0 {
             session.lifetime.lock().will = will;
             return self.end_session(session, attachment).await;
         }
@@ -68,28 +85,40 @@ impl Shared {
             Some(will) if will.delay.is_zero() => (Some(will), None),
             other => (None, other),
         };
-        {
-            let mut lifetime = session.lifetime.lock();
-            let now = Instant::now();
-            let afterlife = Afterlife {
-                shared: Arc::clone(self),
-                session: Arc::clone(session),
-                will_due: pending.as_ref().map(|will| now + will.delay),
-                ends: now + expiry,
-            };
-            lifetime.will = pending;
-            lifetime.presence = SessionPresence::Offline {
-                since: now,
-                afterlife: tokio::spawn(afterlife.run()).abort_handle(),
-            };
-        }
-        drop(attachment);
+        self.begin_afterlife(session, pending, expiry, Duration::ZERO);
         self.publish_will(session, due_now).await;
+        self.put_session(session, Some(clock::unix_ms()));
+        drop(attachment);
+    }
+
+    /// The session goes on without a connection, which it has lost some time ago.
+    pub fn begin_afterlife(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        will: Option<PendingWill>,
+        expiry: u32,
+        ago: Duration,
+    ) {
+        let now = Instant::now();
+        let left = |time: Duration| now + time.saturating_sub(ago);
+        let afterlife = Afterlife {
+            shared: Arc::clone(self),
+            session: Arc::clone(session),
+            will_due: will.as_ref().map(|will| left(will.delay)),
+            ends: left(Duration::from_secs(expiry.into())),
+        };
+        let mut lifetime = session.lifetime.lock();
+        lifetime.expiry = expiry;
+        lifetime.will = will;
+        lifetime.presence = SessionPresence::Offline {
+            since: now.checked_sub(ago).unwrap_or(now),
+            afterlife: tokio::spawn(afterlife.run()).abort_handle(),
+        };
     }
 
     /// Ends a session: its subscriptions and messages go, its Will Message is published. Needs the attachment, so that no
     /// connection works with it meanwhile.
-    pub async fn end_session(&self, session: &Session, attachment: MutexGuard<'_, ()>) {
+    pub async fn end_session(self: &Arc<Self>, session: &Session, attachment: MutexGuard<'_, ()>) {
         let will = {
             let mut lifetime = session.lifetime.lock();
             lifetime.presence = SessionPresence::Ended;
@@ -101,7 +130,8 @@ impl Shared {
         for filter in subscriptions.keys() {
             self.subscriptions.remove(filter, session.id);
         }
-        session.outbound.lock().clear();
+        session.outbound.lock().end();
+        self.end_keeping(session);
         drop(attachment);
         self.publish_will(session, will).await;
     }
@@ -112,7 +142,8 @@ impl Shared {
         Counters::add(&self.counters.dropped, dropped.total());
     }
 
-    async fn publish_will(&self, session: &Session, will: Option<PendingWill>) {
+    /// Publishes a Will Message if its client may still do so.
+    pub async fn publish_will(self: &Arc<Self>, session: &Session, will: Option<PendingWill>) {
         let Some(will) = will else { return };
         if !self.may_publish(&*will.grant, will.message.topic()) {
             return;
@@ -140,7 +171,12 @@ impl Afterlife {
             let will = self.session.lifetime.lock().will.take();
             let (shared, session) = (Arc::clone(&self.shared), Arc::clone(&self.session));
             // In a task of its own, since this one is aborted when the client returns.
-            tokio::spawn(async move { shared.publish_will(&session, will).await });
+            let published = tokio::spawn(async move { shared.publish_will(&session, will).await });
+            // An error says that publishing panicked: it will not be better next time.
+            let _ = published.await;
+            if let Some(_attachment) = self.session.try_attach() {
+                self.shared.forget_will(&self.session);
+            }
         }
         sleep_until(self.ends).await;
         if let Some(attachment) = self.session.try_attach() {

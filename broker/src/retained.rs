@@ -63,20 +63,26 @@ impl Retained {
     /// expired on arrival.
     ///
     /// The owner is the authenticated name of the publisher; without one the message is the server's own, which always
-    /// finds room. If there is no room, messages that have expired when this one arrived are removed first.
+    /// finds room. If there is no room, messages that have expired when this one arrived are removed first: their topics
+    /// are given to `expired`.
     ///
     /// # Errors
     /// [`RetainedFull`]; nothing has changed then but for messages that have expired.
-    pub fn store(&self, message: &Message, owner: Option<&Arc<str>>) -> Result<(), RetainedFull> {
+    pub fn store(
+        &self,
+        message: &Message,
+        owner: Option<&Arc<str>>,
+        mut expired: impl FnMut(&str),
+    ) -> Result<(), RetainedFull> {
         let mut kept = self.kept.write();
-        if message.payload().is_empty() || message.expires_at() <= message.received_at() {
+        if is_removal(message) {
             kept.remove(message.topic());
             return Ok(());
         }
         if let Some(owner) = owner
             && !kept.has_room(message, owner, &self.limits)
         {
-            kept.remove_expired(message.received_at());
+            kept.remove_expired(message.received_at(), &mut expired);
             if !kept.has_room(message, owner, &self.limits) {
                 return Err(RetainedFull);
             }
@@ -102,6 +108,11 @@ impl Retained {
     pub fn len(&self) -> usize {
         self.kept.read().messages.len()
     }
+}
+
+/// Whether a message that is published with RETAIN only removes the one that its topic has.
+pub fn is_removal(message: &Message) -> bool {
+    message.payload().is_empty() || message.expires_at() <= message.received_at()
 }
 
 struct Kept {
@@ -140,7 +151,7 @@ impl Kept {
         }
     }
 
-    fn remove_expired(&mut self, now: u64) {
+    fn remove_expired(&mut self, now: u64, told: &mut impl FnMut(&str)) {
         if now < self.next_expiry {
             return;
         }
@@ -149,7 +160,10 @@ impl Kept {
             .partition(|kept: &ByTopic| kept.message.expires_at() <= now);
         self.messages = kept;
         let expired: BTreeSet<_> = expired;
-        expired.iter().for_each(|expired| self.forget(expired));
+        for expired in &expired {
+            told(expired.message.topic());
+            self.forget(expired);
+        }
         self.next_expiry =
             self.messages.iter().map(|kept| kept.message.expires_at()).min().unwrap_or(u64::MAX);
     }
@@ -243,27 +257,27 @@ mod tests {
     fn one_owner_cannot_take_the_room_of_the_others() {
         let retained = Retained::new(RetainedLimits { max_messages: 3, max_messages_per_owner: 2, ..PLENTY });
         let (greedy, other) = (owner(), Arc::from("other"));
-        retained.store(&message("a", "1"), Some(&greedy)).unwrap();
-        retained.store(&message("b", "1"), Some(&greedy)).unwrap();
-        assert_eq!(retained.store(&message("c", "1"), Some(&greedy)), Err(RetainedFull));
-        retained.store(&message("b", "2"), Some(&greedy)).unwrap();
-        retained.store(&message("c", "1"), Some(&other)).unwrap();
+        retained.store(&message("a", "1"), Some(&greedy), |_| ()).unwrap();
+        retained.store(&message("b", "1"), Some(&greedy), |_| ()).unwrap();
+        assert_eq!(retained.store(&message("c", "1"), Some(&greedy), |_| ()), Err(RetainedFull));
+        retained.store(&message("b", "2"), Some(&greedy), |_| ()).unwrap();
+        retained.store(&message("c", "1"), Some(&other), |_| ()).unwrap();
         assert_eq!(
-            retained.store(&message("d", "1"), Some(&other)),
+            retained.store(&message("d", "1"), Some(&other), |_| ()),
             Err(RetainedFull),
             "all places are taken"
         );
-        retained.store(&message("d", "1"), None).unwrap();
-        retained.store(&message("a", ""), Some(&greedy)).unwrap();
-        retained.store(&message("d", ""), None).unwrap();
-        retained.store(&message("e", "1"), Some(&greedy)).unwrap();
+        retained.store(&message("d", "1"), None, |_| ()).unwrap();
+        retained.store(&message("a", ""), Some(&greedy), |_| ()).unwrap();
+        retained.store(&message("d", ""), None, |_| ()).unwrap();
+        retained.store(&message("e", "1"), Some(&greedy), |_| ()).unwrap();
     }
 
     #[test]
     fn the_last_message_of_a_topic_is_retained() {
         let retained = Retained::new(PLENTY);
-        retained.store(&message("a/b", "old, longer"), Some(&owner())).unwrap();
-        retained.store(&message("a/b", "new"), Some(&owner())).unwrap();
+        retained.store(&message("a/b", "old, longer"), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("a/b", "new"), Some(&owner()), |_| ()).unwrap();
         assert_eq!(retained.matching("a/b", 0), [message("a/b", "new")]);
         assert_eq!((retained.len(), retained.kept.read().bytes), (1, message("a/b", "new").size()));
     }
@@ -271,9 +285,9 @@ mod tests {
     #[test]
     fn an_empty_payload_removes_and_is_not_retained() {
         let retained = Retained::new(PLENTY);
-        retained.store(&message("a", "1"), Some(&owner())).unwrap();
-        retained.store(&message("a", ""), Some(&owner())).unwrap();
-        retained.store(&message("b", ""), Some(&owner())).unwrap();
+        retained.store(&message("a", "1"), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("a", ""), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("b", ""), Some(&owner()), |_| ()).unwrap();
         assert!(
             (retained.len() == 0) && retained.kept.read().bytes == 0 && retained.matching("#", 0).is_empty()
         );
@@ -303,36 +317,36 @@ mod tests {
     #[test]
     fn expired_messages_are_left_out_then_removed() {
         let retained = Retained::new(PLENTY);
-        retained.store(&expiring("a", "1", 5_000, 10), Some(&owner())).unwrap();
-        retained.store(&expiring("b", "1", 5_000, 20), Some(&owner())).unwrap();
-        retained.store(&message("c", "1"), Some(&owner())).unwrap();
+        retained.store(&expiring("a", "1", 5_000, 10), Some(&owner()), |_| ()).unwrap();
+        retained.store(&expiring("b", "1", 5_000, 20), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("c", "1"), Some(&owner()), |_| ()).unwrap();
         assert_eq!(retained.matching("+", 14_999).len(), 3);
         assert_eq!(topics_at(&retained, "+", 15_000), ["b", "c"]);
 
-        retained.kept.write().remove_expired(14_999);
+        retained.kept.write().remove_expired(14_999, &mut |_| ());
         assert_eq!(retained.len(), 3);
-        retained.kept.write().remove_expired(15_000);
+        retained.kept.write().remove_expired(15_000, &mut |_| ());
         assert_eq!(retained.len(), 2);
-        retained.kept.write().remove_expired(25_000);
+        retained.kept.write().remove_expired(25_000, &mut |_| ());
         assert_eq!((retained.len(), retained.kept.read().bytes), (1, message("c", "1").size()));
     }
 
     #[test]
     fn a_message_that_expires_at_once_only_removes() {
         let retained = of_topics(&["a"]);
-        retained.store(&expiring("a", "1", 0, 0), Some(&owner())).unwrap();
+        retained.store(&expiring("a", "1", 0, 0), Some(&owner()), |_| ()).unwrap();
         assert_eq!(retained.len(), 0);
     }
 
     #[test]
     fn a_full_store_refuses_new_topics_and_replaces_old_ones() {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
-        retained.store(&message("a", "1"), Some(&owner())).unwrap();
-        retained.store(&message("b", "1"), Some(&owner())).unwrap();
-        assert_eq!(retained.store(&message("c", "1"), Some(&owner())), Err(RetainedFull));
-        retained.store(&message("b", "2"), Some(&owner())).unwrap();
-        retained.store(&message("a", ""), Some(&owner())).unwrap();
-        retained.store(&message("c", "1"), Some(&owner())).unwrap();
+        retained.store(&message("a", "1"), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("b", "1"), Some(&owner()), |_| ()).unwrap();
+        assert_eq!(retained.store(&message("c", "1"), Some(&owner()), |_| ()), Err(RetainedFull));
+        retained.store(&message("b", "2"), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("a", ""), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("c", "1"), Some(&owner()), |_| ()).unwrap();
         assert_eq!(topics(&retained, "#"), ["b", "c"]);
     }
 
@@ -340,22 +354,22 @@ mod tests {
     fn the_byte_limit_holds_for_replacements_and_keeps_the_old_message() {
         let size = message("a", "12345").size();
         let retained = Retained::new(RetainedLimits { max_bytes: 2 * size, ..PLENTY });
-        retained.store(&message("a", "12345"), Some(&owner())).unwrap();
-        retained.store(&message("b", "12345"), Some(&owner())).unwrap();
-        assert_eq!(retained.store(&message("a", "123456"), Some(&owner())), Err(RetainedFull));
+        retained.store(&message("a", "12345"), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("b", "12345"), Some(&owner()), |_| ()).unwrap();
+        assert_eq!(retained.store(&message("a", "123456"), Some(&owner()), |_| ()), Err(RetainedFull));
         assert_eq!(retained.matching("a", 0), [message("a", "12345")]);
-        retained.store(&message("b", "1234"), Some(&owner())).unwrap();
-        retained.store(&message("a", "123456"), Some(&owner())).unwrap();
+        retained.store(&message("b", "1234"), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("a", "123456"), Some(&owner()), |_| ()).unwrap();
         assert_eq!(retained.kept.read().bytes, 2 * size);
     }
 
     #[test]
     fn a_full_store_makes_room_of_expired_messages() {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
-        retained.store(&expiring("a", "1", 0, 1), Some(&owner())).unwrap();
-        retained.store(&message("b", "1"), Some(&owner())).unwrap();
-        assert_eq!(retained.store(&expiring("c", "1", 999, 60), Some(&owner())), Err(RetainedFull));
-        retained.store(&expiring("c", "1", 1_000, 60), Some(&owner())).unwrap();
+        retained.store(&expiring("a", "1", 0, 1), Some(&owner()), |_| ()).unwrap();
+        retained.store(&message("b", "1"), Some(&owner()), |_| ()).unwrap();
+        assert_eq!(retained.store(&expiring("c", "1", 999, 60), Some(&owner()), |_| ()), Err(RetainedFull));
+        retained.store(&expiring("c", "1", 1_000, 60), Some(&owner()), |_| ()).unwrap();
         assert_eq!(topics(&retained, "#"), ["b", "c"]);
     }
 
@@ -394,11 +408,11 @@ mod tests {
                         if expected {
                             model = after;
                         }
-                        prop_assert_eq!(retained.store(&message, Some(&owner())).is_ok(), expected);
+                        prop_assert_eq!(retained.store(&message, Some(&owner()), |_| ()).is_ok(), expected);
                     }
                     Step::Pass(milliseconds) => now += milliseconds,
                     Step::RemoveExpired => {
-                        retained.kept.write().remove_expired(now);
+                        retained.kept.write().remove_expired(now, &mut |_| ());
                         model.retain(|_, message| message.remaining_expiry(now).is_ok());
                     }
                     Step::Lookup(filter) => {
@@ -446,7 +460,7 @@ mod tests {
     fn of_topics(topics: &[&str]) -> Retained {
         let retained = Retained::new(PLENTY);
         for topic in topics {
-            retained.store(&message(topic, "1"), Some(&owner())).unwrap();
+            retained.store(&message(topic, "1"), Some(&owner()), |_| ()).unwrap();
         }
         retained
     }

@@ -3,22 +3,50 @@
 use std::sync::Arc;
 
 use crate::{
-    codec::QoS,
+    access::Flow,
+    codec::{PacketId, QoS},
     events::Counters,
+    keeping::Group,
     message::Message,
     queue::Delivery,
-    session::Session,
+    retained::is_removal,
+    session::{Outbound, Outcome, Place, Receipt, Session, Wanted, Work},
     shared::{Index, Matches, Shared},
+    store::Change,
     subscriptions::Match,
 };
 
+/// The client that a QoS 1 or 2 message came from.
+pub struct Publisher<'a> {
+    /// Its session.
+    pub session: &'a Arc<Session>,
+    /// Of the PUBLISH.
+    pub packet_id: PacketId,
+}
+
 /// Where a QoS 1 or 2 message went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Every session that wants it has it in its queue.
-    Queued,
-    /// No session wants it.
-    Nobody,
+#[derive(Debug)]
+pub struct Routed {
+    /// Whether any session wants it.
+    pub wanted: bool,
+    /// What the publisher's acknowledgement has to wait for: that every session that is kept has the message in the store
+    /// or has acknowledged it.
+    pub receipt: Option<Arc<Receipt>>,
+}
+
+/// A session that gets a message, and how.
+struct Receiver<'a> {
+    session: &'a Arc<Session>,
+    delivery: Delivery,
+    way: Way,
+}
+
+/// How a session gets a message.
+enum Way {
+    /// As one of QoS 0.
+    Live,
+    /// Through its queue, in the place that was promised, or that older messages make.
+    Queue(Option<Place>),
 }
 
 /// A queue is full, or no more retained messages are kept.
@@ -27,26 +55,37 @@ pub struct Full;
 
 impl Shared {
     /// The assured lane: puts a QoS 1 or 2 message of a client into the queue of every session that wants it, or of none.
-    /// `owner` is the authenticated name that it counts for if it is retained.
     ///
     /// # Errors
     /// [`Full`]: nobody got it.
-    pub fn route(&self, message: &Message, owner: &Arc<str>, matches: &mut Matches) -> Result<Reach, Full> {
+    pub fn route(
+        self: &Arc<Self>,
+        message: &Message,
+        publisher: &Publisher<'_>,
+        matches: &mut Matches,
+    ) -> Result<Routed, Full> {
         let _changing = message.retain().then(|| self.changing_retained.write());
         self.subscriptions.matching(message.topic(), message.publisher(), matches);
-        let reach = if matches.is_empty() { Reach::Nobody } else { Reach::Queued };
-        let queued = match matches.as_mut_slice() {
-            [only] if only.qos != QoS::AtMostOnce && !message.retain() => {
-                let delivery = delivery(message, only);
-                only.handle.outbound.lock().push_assured(delivery).map_err(|_| Full)
+        let wanted = !matches.is_empty();
+        let remembers = message.qos() == QoS::ExactlyOnce && publisher.session.slot.is_some();
+        let routed = match matches.as_mut_slice() {
+            [only]
+                if only.qos != QoS::AtMostOnce
+                    && only.handle.slot.is_none()
+                    && !message.retain()
+                    && !remembers =>
+            {
+                let (flow, delivery) = (self.flow_of(message.topic()), delivery(message, only));
+                let mut outbound = only.handle.outbound.lock();
+                outbound.push_assured(&flow, delivery, Wanted::default()).map(|()| None).map_err(|_| Full)
             }
-            all => self.route_to_all(message, owner, all),
+            all => self.route_to_all(message, publisher, all),
         };
         matches.clear();
-        if queued.is_err() {
+        if routed.is_err() {
             Counters::add(&self.counters.queue_full, 1);
         }
-        queued.map(|()| reach)
+        routed.map(|receipt| Routed { wanted, receipt })
     }
 
     /// Publishes a message that has no publisher who could be refused: of a Will, or of the server itself. Whoever has
@@ -54,7 +93,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`Full`]: somebody who wants it did not get it, or it was not retained.
-    pub async fn publish(&self, message: Message, owner: Option<&Arc<str>>) -> Result<(), Full> {
+    pub async fn publish(self: &Arc<Self>, message: Message, owner: Option<&Arc<str>>) -> Result<(), Full> {
         let outcome = match message.qos() {
             QoS::AtMostOnce => {
                 let (message, retained) = self.retain_live(message, owner);
@@ -79,6 +118,9 @@ impl Shared {
         *changes += 1;
         let message = message.as_change(*changes);
         let retained = self.retain(&message, owner);
+        if retained.is_ok() {
+            self.keep_retained_lazily(&message, owner);
+        }
         (message, retained)
     }
 
@@ -87,14 +129,27 @@ impl Shared {
         if !message.retain() {
             return Ok(());
         }
-        self.retained.store(message, owner).map_err(|_| Full)
+        let forget = |topic: &str| {
+            if let Some(keeper) = &self.keeper {
+                keeper.store.submit_lazily(Change::Unretain { topic: topic.into() });
+            }
+        };
+        self.retained.store(message, owner, forget).map_err(|_| Full)
+    }
+
+    /// Keeps a retained message whose publisher waits for nothing. The server's own is not kept: it is published anew
+    /// after every start.
+    fn keep_retained_lazily(&self, message: &Message, owner: Option<&Arc<str>>) {
+        if let (Some(keeper), Some(owner), true) = (&self.keeper, owner, message.retain()) {
+            keeper.store.submit_lazily(retain_change(message, owner));
+        }
     }
 
     /// Gives a session the retained messages that match a filter it just subscribed to `[MQTT-3.8.4-4]`. The caller holds
     /// [`Shared::changing_retained`].
     pub fn send_retained(
-        &self,
-        session: &Session,
+        self: &Arc<Self>,
+        session: &Arc<Session>,
         filter: &str,
         granted: QoS,
         subscription_id: Option<u32>,
@@ -104,64 +159,131 @@ impl Shared {
             let qos = message.qos().min(granted);
             let delivery =
                 Delivery { message, qos, retain: true, subscription_ids: Vec::from_iter(subscription_id) };
-            let mut outbound = session.outbound.lock();
             if qos == QoS::AtMostOnce {
-                outbound.push_live(delivery);
-            } else if outbound.push_assured(delivery).is_err() {
+                session.outbound.lock().push_live(delivery);
+            } else if !self.push_if_room(session, delivery) {
                 Counters::add(&self.counters.dropped, 1);
             }
         }
     }
 
+    fn push_if_room(self: &Arc<Self>, session: &Arc<Session>, delivery: Delivery) -> bool {
+        let flow = self.flow_of(delivery.message.topic());
+        let push =
+            |outbound: &mut Outbound| outbound.push_assured(&flow, delivery, Wanted::default()).is_ok();
+        self.with_outbound(session, push)
+    }
+
     fn route_to_all(
-        &self,
+        self: &Arc<Self>,
         message: &Message,
-        owner: &Arc<str>,
+        publisher: &Publisher<'_>,
         matches: &mut [Match<Arc<Session>>],
-    ) -> Result<(), Full> {
-        let mut promised = Vec::with_capacity(matches.len());
+    ) -> Result<Option<Arc<Receipt>>, Full> {
+        let flow = self.flow_of(message.topic());
+        let mut receivers = Vec::with_capacity(matches.len());
         let mut outcome = Ok(());
         for wanted in matches.iter_mut() {
             let delivery = delivery(message, wanted);
+            let session = &wanted.handle;
             if delivery.qos == QoS::AtMostOnce {
-                promised.push((&wanted.handle, None, delivery));
+                receivers.push(Receiver { session, delivery, way: Way::Live });
                 continue;
             }
-            match wanted.handle.outbound.lock().reserve(&delivery) {
-                Ok(place) => promised.push((&wanted.handle, Some(place), delivery)),
+            match self.with_outbound(session, |outbound| outbound.reserve(&flow, &delivery)) {
+                Ok(place) => receivers.push(Receiver { session, delivery, way: Way::Queue(place) }),
                 Err(_) => outcome = Err(Full),
             }
         }
         if outcome.is_ok() {
-            outcome = self.retain(message, Some(owner));
+            outcome = self.retain(message, Some(&publisher.session.name));
         }
-        for (session, place, delivery) in promised {
-            let mut outbound = session.outbound.lock();
-            match (place, outcome) {
-                (Some(place), Ok(())) => outbound.push_reserved(place, delivery),
-                (Some(place), Err(_)) => outbound.release(place),
-                (None, Ok(())) => outbound.push_live(delivery),
-                (None, Err(_)) => {}
+        if outcome.is_err() {
+            for Receiver { session, way, .. } in receivers {
+                if let Way::Queue(place) = way {
+                    session.outbound.lock().release(place);
+                }
             }
+            return Err(Full);
         }
-        outcome
+        Ok(self.deliver(message, publisher, &flow, receivers))
     }
 
-    fn route_to_whom_it_can(&self, message: &Message, owner: Option<&Arc<str>>) -> Result<(), Full> {
+    /// Puts the message into the places that were promised, and has kept what must be kept before the publisher may be
+    /// acknowledged. All that belongs to a QoS 2 message is kept together.
+    fn deliver(
+        self: &Arc<Self>,
+        message: &Message,
+        publisher: &Publisher<'_>,
+        flow: &Flow,
+        receivers: Vec<Receiver<'_>>,
+    ) -> Option<Arc<Receipt>> {
+        let receipt = Receipt::new(&publisher.session.bell);
+        let at_once = message.qos() == QoS::ExactlyOnce;
+        let mut group = Group::default();
+        for Receiver { session, delivery, way } in receivers {
+            let Way::Queue(place) = way else {
+                session.outbound.lock().push_live(delivery);
+                continue;
+            };
+            let wanted = Wanted { receipt: session.slot.map(|_| receipt.share()), at_once };
+            let work = {
+                let mut outbound = session.outbound.lock();
+                outbound.push_reserved(flow, place, delivery, wanted);
+                outbound.take_work()
+            };
+            for work in work {
+                match work {
+                    Work::Write(_) => self.gather(session, work, &mut group),
+                    other => self.perform(session, vec![other]),
+                }
+            }
+        }
+        if self.keeper.is_some() {
+            if message.retain() {
+                group.add(retain_change(message, &publisher.session.name));
+            }
+            if at_once && let Some(slot) = publisher.session.slot {
+                group.add(Change::Accept { slot, packet_id: publisher.packet_id });
+            }
+        }
+        if !group.is_empty() {
+            group.set_receipt(receipt.share());
+            self.submit(group);
+        }
+        receipt.settle(true);
+        (receipt.outcome() != Some(Outcome::Kept)).then_some(receipt)
+    }
+
+    fn route_to_whom_it_can(
+        self: &Arc<Self>,
+        message: &Message,
+        owner: Option<&Arc<str>>,
+    ) -> Result<(), Full> {
         let _changing = message.retain().then(|| self.changing_retained.write());
         let mut matches = Matches::new();
         self.subscriptions.matching(message.topic(), message.publisher(), &mut matches);
         let mut outcome = self.retain(message, owner);
+        if outcome.is_ok() {
+            self.keep_retained_lazily(message, owner);
+        }
         for wanted in &mut matches {
             let delivery = delivery(message, wanted);
-            let mut outbound = wanted.handle.outbound.lock();
             if delivery.qos == QoS::AtMostOnce {
-                outbound.push_live(delivery);
-            } else if outbound.push_assured(delivery).is_err() {
+                wanted.handle.outbound.lock().push_live(delivery);
+            } else if !self.push_if_room(&wanted.handle, delivery) {
                 outcome = Err(Full);
             }
         }
         outcome
+    }
+}
+
+fn retain_change(message: &Message, owner: &Arc<str>) -> Change {
+    if is_removal(message) {
+        Change::Unretain { topic: message.topic().into() }
+    } else {
+        Change::Retain { message: message.clone(), owner: Arc::clone(owner) }
     }
 }
 

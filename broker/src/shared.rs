@@ -8,10 +8,11 @@ use std::{
 use parking_lot::RwLock;
 
 use crate::{
-    access::{Access, Grant},
+    access::{Access, Flow, Grant},
     admission::Admission,
     codec::ReasonCode,
     events::{Counters, Event, Events, excerpt},
+    keeping::Keeper,
     limits::Limits,
     live::LiveLane,
     retained::Retained,
@@ -38,6 +39,10 @@ pub struct Shared {
     /// gets either the old message and then the new one, or only the new one, but never misses it nor gets it twice.
     pub changing_retained: RwLock<u64>,
     pub live: LiveLane,
+    /// The store, unless everything is in memory only.
+    pub keeper: Option<Keeper>,
+    /// Of messages whose topics the embedder gives no flow.
+    pub common_flow: Flow,
     pub events: Events,
     pub counters: Counters,
     /// Whoever begins a session after this was set is told that the broker stops.
@@ -64,6 +69,11 @@ impl Shared {
                 .emit(|| Event::SubscribeDenied { name: grant.name().into(), filter: excerpt(filter) });
         }
         allowed
+    }
+
+    /// The flow that messages of a topic count for.
+    pub fn flow_of(&self, topic: &str) -> Flow {
+        self.access.flow(topic).unwrap_or_else(|| self.common_flow.clone())
     }
 
     /// Tells that a message was refused because a queue is full.

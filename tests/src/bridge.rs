@@ -13,12 +13,15 @@ use tempfile::TempDir;
 use crate::{
     DEADLINE,
     clients::Login,
+    faults::SmallDisk,
     process::Process,
     raw::{Client, Connect, Version},
 };
 
 /// A `config/` and a `data/` directory, and how the binary is told of them. Removed when dropped.
 pub struct World {
+    /// Goes before the directory that it is mounted in.
+    disk: Option<SmallDisk>,
     directory: TempDir,
     environment: Vec<(String, String)>,
 }
@@ -61,14 +64,25 @@ impl World {
     /// Without any configuration: the bridge writes the shipped one.
     pub fn empty() -> Self {
         let listen = ("IOR_BRIDGE__MQTT__LISTEN".to_string(), "127.0.0.1:0".to_string());
-        Self { directory: TempDir::new().unwrap(), environment: vec![listen] }
+        Self { disk: None, directory: TempDir::new().unwrap(), environment: vec![listen] }
+    }
+
+    /// Like [`World::empty`], and what is acknowledged is on disk and synced.
+    pub fn durable() -> Self {
+        Self::empty().env("IOR_BRIDGE__DURABILITY", "fsync")
+    }
+
+    /// With a data directory that is a file system of its own, of so many bytes. Needs [`crate::faults::may_mount`].
+    pub fn on_small_disk(mut self, bytes: u64) -> Self {
+        std::fs::create_dir_all(self.data()).unwrap();
+        self.disk = Some(SmallDisk::mount(&self.data(), bytes));
+        self
     }
 
     /// With these two files' arrays.
     pub fn with(devices: Value, connections: Value) -> Self {
         let world = Self::empty();
-        world.write("devices.json", &serde_json::json!({ "devices": devices }).to_string());
-        world.write("connections.json", &serde_json::json!({ "connections": connections }).to_string());
+        world.configure(&devices, &connections);
         world
     }
 
@@ -76,6 +90,17 @@ impl World {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// Sets an environment variable from the next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.into(), value.into()));
+    }
+
+    /// Writes the two lists of the configuration, in place of what was there.
+    pub fn configure(&self, devices: &Value, connections: &Value) {
+        self.write("devices.json", &serde_json::json!({ "devices": devices }).to_string());
+        self.write("connections.json", &serde_json::json!({ "connections": connections }).to_string());
     }
 
     /// Writes a file of the configuration.
@@ -94,6 +119,11 @@ impl World {
         self.directory.path().join("data")
     }
 
+    /// The directory of the store.
+    pub fn store(&self) -> PathBuf {
+        self.data().join("store")
+    }
+
     /// The binary with `--config`, the environment and these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
@@ -105,6 +135,14 @@ impl World {
     /// Runs the binary with these arguments to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    /// Starts the bridge in this world, which will fail, and gives its exit status and what it said.
+    #[track_caller]
+    pub fn start_fails(&self) -> (ExitStatus, String) {
+        let mut process = Process::start(&mut self.command(&["run"]));
+        let status = process.wait(DEADLINE);
+        (status, process.log())
     }
 
     /// Starts the bridge in this world and waits until it is ready.
@@ -181,6 +219,20 @@ impl Bridge {
     pub fn stop(mut self) -> (ExitStatus, World) {
         self.process.terminate();
         (self.process.wait(DEADLINE), self.world)
+    }
+
+    /// Ends it as systemd does and starts it again. It ends well and in time.
+    #[track_caller]
+    pub fn restart(self) -> Self {
+        let (status, world) = self.stop();
+        assert!(status.success(), "a clean stop ends with {status}");
+        world.start()
+    }
+
+    /// Ends it without warning and starts it again.
+    #[track_caller]
+    pub fn kill_and_start(self) -> Self {
+        self.kill().start()
     }
 
     /// Ends it without warning.

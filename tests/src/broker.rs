@@ -35,8 +35,18 @@ impl Broker {
                 let addr = addr.to_socket_addrs().unwrap().next().expect("IOR_TEST_BROKER resolves");
                 Self { addr, process: None, _directory: None }
             }
-            Err(_) => open_example(),
+            Err(_) => start_example(&mut Command::new(example())),
         }
+    }
+
+    /// Starts `broker/examples/open.rs` with a store in this directory.
+    pub fn with_store(directory: &Path) -> Self {
+        start_example(Command::new(example()).arg("--store").arg(directory))
+    }
+
+    /// Ends it without warning.
+    pub fn kill(mut self) {
+        self.process.as_mut().expect("a process of ours").kill();
     }
 
     /// A TCP connection without any packet sent yet.
@@ -100,13 +110,16 @@ pub(crate) fn built(package: &str, kind: &str, binary: &str) -> PathBuf {
     if kind == "--example" { profile.join("examples").join(binary) } else { profile.join(binary) }
 }
 
-fn open_example() -> Broker {
+fn example() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let binary = BINARY.get_or_init(|| match std::env::var_os("IOR_OPEN_BIN") {
+    BINARY.get_or_init(|| match std::env::var_os("IOR_OPEN_BIN") {
         Some(path) => path.into(),
         None => built("ior-broker", "--example", "open"),
-    });
-    let process = Process::start(Command::new(binary).args(["--listen", "127.0.0.1:0"]));
+    })
+}
+
+fn start_example(command: &mut Command) -> Broker {
+    let process = Process::start(command.args(["--listen", "127.0.0.1:0"]));
     let addr = process.wait_for("line 'listening on'", DEADLINE, |line| {
         line.split_once("listening on ")?.1.split_whitespace().next()?.parse().ok()
     });

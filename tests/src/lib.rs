@@ -4,6 +4,8 @@
 //! - [`Broker`]: the library's example, where every client may do everything.
 //! - [`Bridge`]: the real binary on directories of its own.
 //! - [`clients`]: mosquitto's clients, paho-mqtt and rumqttc, for both versions.
+//! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
+//! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
 //! - [`raw`]: packets of MQTT 3.1.1 and 5, right or deliberately wrong, and what the server answers.
 //!
 //! Environment: `IOR_OPEN_BIN` and `IOR_BRIDGE_BIN` name the binaries (otherwise cargo builds them), `IOR_PYTHON` a
@@ -15,11 +17,16 @@
 mod bridge;
 mod broker;
 pub mod clients;
+pub mod faults;
+mod peer;
 pub mod process;
+mod random;
 pub mod raw;
 
 pub use bridge::{Bridge, Credentials, End, World, binary};
 pub use broker::{Broker, ON_BOTH_VERSIONS};
+pub use peer::{Happened, Peer};
+pub use random::Random;
 
 use std::time::Duration;
 

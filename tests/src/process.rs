@@ -72,6 +72,11 @@ impl Process {
         self.output.lines.lock().unwrap().text.join("\n")
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end (SIGTERM).
     pub fn terminate(&self) {
         let done = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();

@@ -27,7 +27,7 @@ fn every_command_of_the_readme_does_what_it_says() {
     let clone = Clone::new();
 
     let run = next("cargo run");
-    let bridge = Process::start(
+    let mut bridge = Process::start(
         clone.bash(run).current_dir(repository()).env("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0"),
     );
     let address = bridge
@@ -61,6 +61,11 @@ fn every_command_of_the_readme_does_what_it_says() {
     for line in next("target/release/ior-bridge --help").lines() {
         succeed(&mut bash(line));
     }
+
+    bridge.terminate();
+    assert!(bridge.wait(DEADLINE).success());
+    let verified = succeed(&mut bash(next("target/release/ior-bridge store verify")));
+    assert!(verified.contains("Everything is whole."), "{verified}");
     assert_eq!(blocks.next(), None, "a block of commands that this test does not run");
 }
 

@@ -1,10 +1,10 @@
-//! `check`: is the configuration right, and who may do what?
+//! `check`: is the configuration right, who may do what, and can the data directory keep what it is given?
 
 use std::path::Path;
 
 use serde_json::json;
 
-use super::{CommandError, print, print_json, table::table};
+use super::{CommandError, data_dir::DataDir, print, print_json, table::table};
 use crate::{
     configuration::Configuration,
     policy::{Action, Rights},
@@ -20,19 +20,36 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Checks the configuration and prints the access table.
+/// Checks the configuration and the data directory, and prints the access table.
 ///
 /// # Errors
-/// The configuration is invalid (status 2).
+/// The configuration is invalid (status 2), or the data directory cannot be written (status 1).
 pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     match Configuration::load(dir, environment) {
-        Ok(configuration) if args.json => print_json(&report(&configuration.registry)),
-        Ok(configuration) => print(&access_table(&configuration.registry)),
+        Ok(configuration) => show(args, &configuration),
         Err(problems) if args.json => {
             print_json(&json!({ "ok": false, "problems": problems.to_json() }))?;
             Err(CommandError::reported(2))
         }
         Err(problems) => Err(problems.into()),
+    }
+}
+
+fn show(args: &Args, configuration: &Configuration) -> Result<(), CommandError> {
+    let Configuration { settings, registry, .. } = configuration;
+    let data_dir = DataDir::examine(settings);
+    if args.json {
+        print_json(&report(registry, data_dir.as_ref()))?;
+    } else {
+        print(&access_table(registry))?;
+        print(&data_dir.as_ref().map_or_else(String::new, DataDir::to_text))?;
+        let (devices, connections) = (registry.devices().len(), registry.connections().len());
+        print(&format!("\nThe configuration is fine: {devices} devices, {connections} connections.\n"))?;
+    }
+    match data_dir.and_then(|data_dir| data_dir.problem()) {
+        Some(_) if args.json => Err(CommandError::reported(1)),
+        Some(problem) => Err(CommandError::failed(problem)),
+        None => Ok(()),
     }
 }
 
@@ -57,8 +74,6 @@ pub fn access_table(registry: &Registry) -> String {
     for rights in Rights::of_all(registry).iter().filter(|rights| rights.connections().next().is_none()) {
         text.push_str(&format!("{} has no connection: it may do nothing.\n", rights.name()));
     }
-    let (devices, connections) = (registry.devices().len(), registry.connections().len());
-    text.push_str(&format!("\nThe configuration is fine: {devices} devices, {connections} connections.\n"));
     text
 }
 
@@ -90,7 +105,7 @@ fn access_rows(registry: &Registry) -> Vec<[String; 3]> {
     rows
 }
 
-fn report(registry: &Registry) -> serde_json::Value {
+fn report(registry: &Registry, data_dir: Option<&DataDir>) -> serde_json::Value {
     let device = |(device, rights): (&Device, &Rights)| {
         json!({
             "user": &*device.user,
@@ -110,7 +125,8 @@ fn report(registry: &Registry) -> serde_json::Value {
         })
     };
     json!({
-        "ok": true,
+        "ok": data_dir.is_none_or(|data_dir| data_dir.problem().is_none()),
+        "data_dir": data_dir.map(DataDir::to_json),
         "devices": registry.devices().iter().zip(&Rights::of_all(registry)).map(device).collect::<Vec<_>>(),
         "connections": registry.connections().iter().map(connection).collect::<Vec<_>>(),
     })

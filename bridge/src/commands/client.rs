@@ -181,8 +181,9 @@ pub(super) fn publish_refused(reason: PubAckReason, topic: &str, endpoint: &Endp
             credentials.mqtt.username, credentials.topics.publish
         ),
         PubAckReason::QuotaExceeded => format!(
-            "the broker refused the message: the queue of {} is full. Nothing was lost; send it again once {} has \
-             connected and fetched what waits for it",
+            "the broker refused the message: the queue of {} is full, or the bridge has no room left on its disk (its log \
+             tells). Nothing was lost; send it again once {} has connected and fetched what waits for it, or there is \
+             room",
             credentials.peer.name, credentials.peer.name
         ),
         other => format!("the broker refused the message to `{topic}`: {}", spaced(other)),

@@ -3,10 +3,12 @@
 pub mod check;
 mod client;
 pub mod credentials;
+mod data_dir;
 pub mod explain;
 pub mod latency;
 pub mod publish;
 pub mod run;
+pub mod store;
 pub mod subscribe;
 mod table;
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
-use ior_broker::Broker;
+use ior_broker::{Broker, StartError};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -13,18 +13,21 @@ use crate::{
     configuration::{Configuration, write_default},
     credentials::{self, CREDENTIALS_DIR, Issuer},
     diary::Diary,
+    instance::Instance,
     logging,
     policy::Policy,
     presence::Presence,
     rotation::Rotation,
-    secrets::Secrets,
+    secrets::{Secrets, create_private_dir},
     settings::Environment,
+    storage::{advice, probe},
 };
 
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
-/// The configuration is invalid (status 2); the secret key, a file or the listener fails (status 1).
+/// The configuration is invalid (status 2); the data directory is in use, or the secret key, the store, a file or the
+/// listener fails (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
@@ -36,6 +39,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let mut stop = Stop::new().map_err(CommandError::failed)?;
     raise_open_files(settings.limits.connections + settings.limits.logins);
 
+    // First: what another process is working with must not be touched.
+    let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
     let listen = settings.mqtt.listen;
     let listener = TcpListener::bind(listen)
         .await
@@ -47,10 +52,18 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         .map_err(CommandError::failed)?;
     write_credentials(&configuration, &secrets, address.port())?;
 
-    let policy = Policy::new(registry, secrets, &rotation, settings.limits.rotation_window);
-    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), None)
+    let policy = Policy::new(registry, secrets, &rotation, &settings.limits);
+    let store = settings.store();
+    if let Some(store) = &store {
+        let directory = &store.directory;
+        // Others must not read messages, whoever made the data directory.
+        create_private_dir(directory).map_err(|error| {
+            CommandError::failed(format!("{}: {error}; {}", directory.display(), advice(&error)))
+        })?;
+    }
+    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), store.as_ref())
         .map(Arc::new)
-        .map_err(|error| CommandError::failed(format!("cannot start the broker: {error}")))?;
+        .map_err(|error| cannot_start(&settings.data_dir, &error))?;
     tokio::spawn(Diary::new(registry).run(broker.events()));
     let presence = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
@@ -84,6 +97,16 @@ fn write_credentials(
         written.unchanged
     );
     Ok(())
+}
+
+/// What the store says of a full or failing disk is what SQLite says, and not what to do about it.
+fn cannot_start(data_dir: &Path, error: &StartError) -> CommandError {
+    match probe(data_dir) {
+        Err(disk) if matches!(error, StartError::Store(_)) => {
+            CommandError::failed(format!("cannot start the broker: {error}; {}", advice(&disk)))
+        }
+        _ => CommandError::failed(format!("cannot start the broker: {error}")),
+    }
 }
 
 /// Every connection needs a file descriptor, and most systems allow 1,024 until they are asked.

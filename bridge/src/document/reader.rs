@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::{Node, Problem, Problems, Source, Span, Value};
+use crate::quantities::Refused;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,11 +109,13 @@ impl<'a> Reader<'a> {
     /// Notes that something else should be here.
     pub(crate) fn wrong_kind(&mut self, node: &Node, wanted: &str, example: &str) {
         let found = node.kind();
-        let span = match node.value {
-            Value::List(_) | Value::Object(_) => node.span.start..node.span.start + 1,
-            _ => node.span.clone(),
-        };
-        self.problem(&span, format!("this is {found}, but should be {wanted}"), format!("write {example}"));
+        let message = format!("this is {found}, but should be {wanted}");
+        self.problem(&beginning(node), message, format!("write {example}"));
+    }
+
+    /// Notes why a value was refused.
+    pub(crate) fn refused(&mut self, node: &Node, refused: Refused) {
+        self.problem(&beginning(node), refused.message, refused.hint);
     }
 }
 
@@ -120,6 +123,14 @@ impl<'n> Object<'n> {
     /// The value of a key.
     pub(crate) fn get(&self, key: &str) -> Option<&'n Node> {
         self.members.iter().find(|(name, _)| *name == key).map(|(_, node)| *node)
+    }
+}
+
+/// A value's place, of which only the bracket is shown if it may be long.
+fn beginning(node: &Node) -> Span {
+    match node.value {
+        Value::List(_) | Value::Object(_) => node.span.start..node.span.start + 1,
+        _ => node.span.clone(),
     }
 }
 

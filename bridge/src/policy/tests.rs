@@ -1,12 +1,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::UNIX_EPOCH;
+use std::{
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use ior_broker::codec::Version;
 use proptest::prelude::*;
 
 use super::*;
-use crate::document::Source;
+use crate::{
+    document::Source,
+    settings::{Environment, Settings},
+};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -91,7 +97,7 @@ fn every_decision_says_why() {
 #[test]
 fn logins() {
     let secrets = Secrets::from_key(SECRET);
-    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), Duration::ZERO);
+    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), &limits(0));
     let right = policy.secrets.password("u", "a", 1);
     assert_eq!(login(&policy, Some("u.a"), Some(right.as_bytes())).unwrap().name(), "u.a");
     let other = policy.secrets.password("u", "b", 1);
@@ -137,7 +143,7 @@ fn the_previous_password_is_accepted_for_a_while() {
     let rotation = load(2, at(90));
     let accepts = |clock: fn() -> SystemTime, version| {
         let secrets = Secrets::from_key(SECRET);
-        let mut policy = Policy::new(&registry(2), secrets, &rotation, Duration::from_secs(100));
+        let mut policy = Policy::new(&registry(2), secrets, &rotation, &limits(100));
         policy.clock = clock;
         let password = policy.secrets.password("u", "a", version);
         login(&policy, Some("u.a"), Some(password.as_bytes())).is_ok()
@@ -159,14 +165,41 @@ fn removing_the_rotation_file_does_not_bring_old_passwords_back() {
     }
     std::fs::remove_file(dir.path().join("rotation.json")).unwrap();
     let rotation = Rotation::load_and_update(dir.path(), &registry(5), UNIX_EPOCH).unwrap();
-    let mut policy =
-        Policy::new(&registry(5), Secrets::from_key(SECRET), &rotation, Duration::from_secs(100));
+    let mut policy = Policy::new(&registry(5), Secrets::from_key(SECRET), &rotation, &limits(100));
     policy.clock = || UNIX_EPOCH;
     let accepted = [1, 2, 3, 4, 5].map(|version| {
         let password = policy.secrets.password("u", "a", version);
         login(&policy, Some("u.a"), Some(password.as_bytes())).is_ok()
     });
     assert_eq!(accepted, [false, false, false, false, true]);
+}
+
+#[test]
+fn each_direction_of_a_connection_is_a_flow() {
+    let limits = Limits { queue_bytes: 4096, ..limits(0) };
+    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &limits);
+    let name = |topic: &str| policy.flow(topic).map(|flow| flow.name.to_string());
+    for (topic, flow) in [
+        ("u/c/a", Some("u/c/a")),
+        ("u/c/a/", Some("u/c/a")),
+        ("u/c/a/x/y", Some("u/c/a")),
+        ("u/c/b/x", Some("u/c/b")),
+        ("u/e/a/x", Some("u/e/a")),
+        ("u/c/d/x", None),
+        ("u/c/presence/a", None),
+        ("u/c/ab", None),
+        ("u/c", None),
+        ("u/c/", None),
+        ("", None),
+        ("$SYS/x/y", None),
+        ("ü/ä/ö/…", None),
+    ] {
+        assert_eq!(name(topic).as_deref(), flow, "{topic}");
+    }
+    let [own, other] = ["u/e/d/x", "u/c/a/x"].map(|topic| policy.flow(topic).unwrap().limits);
+    assert_eq!((own.queue.messages, own.queue.bytes, own.max_age), (5, 4096, Some(Duration::from_secs(60))));
+    assert_eq!((other.queue.messages, other.queue.bytes, other.max_age), (100_000, 4096, None));
+    assert!(Arc::ptr_eq(&policy.flow("u/c/a/x").unwrap().name, &policy.flow("u/c/a/y").unwrap().name));
 }
 
 proptest! {
@@ -264,11 +297,18 @@ fn registry(version: u32) -> Registry {
         &Source::new("d", format!(r#"{{ "devices": [ {} ] }}"#, devices.join(","))),
         &Source::new(
             "c",
-            r#"{ "connections": [ { "user": "u", "name": "e", "from": "d", "to": "a" },
+            r#"{ "connections": [ { "user": "u", "name": "e", "from": "d", "to": "a",
+                                    "queue": { "max_messages": 5, "max_age": "60s" } },
                                   { "user": "u", "name": "c", "from": "a", "to": "b" } ] }"#,
         ),
     )
     .unwrap()
+}
+
+/// The default limits, but for the rotation window in seconds.
+fn limits(window: u64) -> Limits {
+    let settings = Settings::load(Path::new("/nowhere/config"), &Environment::new()).unwrap();
+    Limits { rotation_window: Duration::from_secs(window), ..settings.limits }
 }
 
 fn login(

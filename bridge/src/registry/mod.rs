@@ -13,7 +13,10 @@ use std::{path::Path, sync::Arc};
 pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError};
 pub use plain::DEFAULT_USER;
 
-use crate::document::{Problem, Problems, Source};
+use crate::{
+    document::{Problem, Problems, Source},
+    settings::OwnQueue,
+};
 
 /// File name of the devices in the configuration directory.
 pub const DEVICES_FILE: &str = "devices.json";
@@ -53,6 +56,8 @@ pub struct Connection {
     pub name: String,
     /// The owner of both devices.
     pub user: Arc<str>,
+    /// Limits of the messages that wait for either end.
+    pub queue: OwnQueue,
     from: usize,
     to: usize,
 }

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use super::name::{DeviceCode, check};
-use crate::document::{Node, Object, Problems, Reader, Source, Span, Spanned, Value, parse};
+use crate::{
+    document::{Node, Object, Problems, Reader, Source, Span, Spanned, Value, parse},
+    quantities::{self, Refused},
+    settings::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, OwnQueue, WHEN_FULL},
+};
 
 /// Keys of `devices.json`.
 pub(super) const DEVICES_FILE: &[&str] = &["$schema", "devices"];
@@ -12,7 +16,9 @@ pub(super) const DEVICE: &[&str] = &["code", "name", "type", "user", "secret_ver
 /// Keys of `connections.json`.
 pub(super) const CONNECTIONS_FILE: &[&str] = &["$schema", "connections"];
 /// Keys of a connection.
-pub(super) const CONNECTION: &[&str] = &["name", "from", "to", "id", "user"];
+pub(super) const CONNECTION: &[&str] = &["name", "from", "to", "id", "user", "queue"];
+/// Keys of a connection's queue.
+pub(super) const QUEUE: &[&str] = &["max_messages", "max_bytes", "max_age", "when_full"];
 
 /// Longest name and type, in characters.
 pub(super) const MAX_LABEL: usize = 100;
@@ -23,6 +29,7 @@ pub(super) const RESERVED_USERS: &[&str] = &["admin", "bridge"];
 
 const DEVICE_EXAMPLE: &str = r#"{ "code": 4569, "name": "Master 1", "type": "Raspberry Pi" }"#;
 const CONNECTION_EXAMPLE: &str = r#"{ "name": "Connection 1", "from": 4569, "to": 5412 }"#;
+const QUEUE_EXAMPLE: &str = r#"{ "max_messages": 1000, "max_bytes": "1MiB", "max_age": "7d" }"#;
 
 /// A device as written; `None` is what was missing or wrong, and noted.
 #[derive(Debug)]
@@ -45,6 +52,7 @@ pub(super) struct Connection {
     pub(super) user: Option<String>,
     pub(super) from: Option<Spanned<DeviceCode>>,
     pub(super) to: Option<Spanned<DeviceCode>>,
+    pub(super) queue: Option<OwnQueue>,
 }
 
 /// The devices of a file, and whether none had to be left out because it could not be understood.
@@ -139,7 +147,47 @@ fn connection(reader: &mut Reader<'_>, node: &Node) -> Option<Connection> {
         user: user(reader, &object),
         from: from.and_then(|node| device_code(reader, node)),
         to: to.and_then(|node| device_code(reader, node)),
+        queue: match object.get("queue") {
+            Some(node) => queue(reader, node),
+            None => Some(OwnQueue::default()),
+        },
     })
+}
+
+fn queue(reader: &mut Reader<'_>, node: &Node) -> Option<OwnQueue> {
+    let object = reader.object(node, QUEUE, QUEUE_EXAMPLE)?;
+    let max_messages = value(reader, &object, "max_messages", |node| {
+        let digits = text_of(node).filter(|_| matches!(node.value, Value::Number(_)));
+        quantities::count(digits, MAX_MESSAGES)
+    });
+    let max_bytes = value(reader, &object, "max_bytes", |node| quantities::size(text_of(node), MAX_BYTES));
+    let max_age = value(reader, &object, "max_age", |node| quantities::duration(text_of(node), MAX_AGE));
+    let when_full = value(reader, &object, "when_full", |node| quantities::choice(text_of(node), &WHEN_FULL));
+    Some(OwnQueue {
+        max_messages: max_messages?,
+        max_bytes: max_bytes?,
+        max_age: max_age?,
+        when_full: when_full?,
+    })
+}
+
+/// An optional key's value; `None` if it was refused, which is noted.
+fn value<T>(
+    reader: &mut Reader<'_>,
+    object: &Object<'_>,
+    key: &str,
+    read: impl Fn(&Node) -> Result<T, Refused>,
+) -> Option<Option<T>> {
+    let Some(node) = object.get(key) else { return Some(None) };
+    read(node).map(Some).map_err(|refused| reader.refused(node, refused)).ok()
+}
+
+/// A text's or number's characters.
+fn text_of(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Text(text) | Value::Number(text) => Some(text),
+        _ => None,
+    }
 }
 
 fn device_code(reader: &mut Reader<'_>, node: &Node) -> Option<Spanned<DeviceCode>> {

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
 use super::*;
+use crate::settings::WhenFull;
 
 const MASTER: &str = r#"{ "code": 4569, "name": "Master 1", "type": "Raspberry Pi" }"#;
 const SLAVE: &str = r#"{ "code": 5412, "name": "Slave 1", "type": "Raspberry Pi" }"#;
@@ -48,6 +51,29 @@ fn optional_keys_and_equal_codes_of_different_users_are_fine() {
     let connection = &registry.connections()[0];
     assert_eq!((&*connection.id, &*connection.user), ("x_Y", "eva"));
     assert_eq!(registry.end(connection, End::To).code.as_str(), "04569");
+}
+
+#[test]
+fn a_connection_may_limit_its_queues() {
+    let queue = |text: &str| {
+        let devices = format!(r#"{{ "devices": [ {MASTER}, {SLAVE} ] }}"#);
+        let connection = format!(r#"{{ "name": "a", "from": 4569, "to": 5412{text} }}"#);
+        let connections = format!(r#"{{ "connections": [ {connection} ] }}"#);
+        let registry =
+            Registry::parse(&Source::new("devices.json", devices), &Source::new("c.json", connections));
+        registry.unwrap().connections()[0].queue
+    };
+    assert_eq!(queue(""), OwnQueue::default());
+    assert_eq!(queue(r#", "queue": {}"#), OwnQueue::default());
+    let text = r#", "queue": { "max_messages": 10, "max_bytes": "64MiB", "max_age": "7d", "when_full": "drop_oldest" }"#;
+    let all = OwnQueue {
+        max_messages: Some(10),
+        max_bytes: Some(64 << 20),
+        max_age: Some(Duration::from_secs(7 * 24 * 60 * 60)),
+        when_full: Some(WhenFull::DropOldest),
+    };
+    assert_eq!(queue(text), all);
+    assert_eq!(queue(r#", "queue": { "max_bytes": 1024 }"#).max_bytes, Some(1024));
 }
 
 #[test]
@@ -249,9 +275,39 @@ fn connections_without_sense() {
         (r#"§{ "name": "a", "to": 5412 }"#, "the key \"from\" is missing", "the code of one device"),
         (r#"§{ "name": "a", "from": 5412 }"#, "the key \"to\" is missing", "the code of the other device"),
         (
-            r#"{ "name": "a", "from": 4569, "to": 5412, §"queue": 1 }"#,
-            "unknown key \"queue\"",
-            "the keys here are",
+            r#"{ "name": "a", "from": 4569, "to": 5412, "queue": §1 }"#,
+            "this is a number, but should be an object",
+            "write { \"max_messages\": 1000",
+        ),
+        (
+            r#"{ "name": "a", "from": 4569, "to": 5412, "queue": { §"max_mesages": 1 } }"#,
+            "unknown key \"max_mesages\"",
+            "did you mean \"max_messages\"?",
+        ),
+        (
+            r#"{ "name": "a", "from": 4569, "to": 5412, "queue": { "max_messages": §0 } }"#,
+            "number is not possible",
+            "from 1 to 100000000",
+        ),
+        (
+            r#"{ "name": "a", "from": 4569, "to": 5412, "queue": { "max_messages": §"5" } }"#,
+            "number is not possible",
+            "from 1 to 100000000",
+        ),
+        (
+            r#"{ "name": "a", "from": 4569, "to": 5412, "queue": { "max_bytes": §1023 } }"#,
+            "size is not possible",
+            "from 1KiB to 64GiB",
+        ),
+        (
+            r#"{ "name": "a", "from": 4569, "to": 5412, "queue": { "max_age": §[60] } }"#,
+            "duration is not possible",
+            "from 0s to 3650d",
+        ),
+        (
+            r#"{ "name": "a", "from": 4569, "to": 5412, "queue": { "when_full": §true } }"#,
+            "not one of the choices",
+            "\"reject\" or \"drop_oldest\"",
         ),
     ] {
         let text = format!("{{\n\"connections\": [ {connections} ] }}");

@@ -122,8 +122,11 @@ impl Known {
                 continue;
             }
             ids.insert((Arc::clone(&user), id.clone()), connection.id_span);
-            let ([Some(from), Some(to)], Some(name)) = (ends, connection.name) else { continue };
-            connections.push(Connection { id: id.into(), name: name.value, user, from, to });
+            let ([Some(from), Some(to)], Some(name), Some(queue)) = (ends, connection.name, connection.queue)
+            else {
+                continue;
+            };
+            connections.push(Connection { id: id.into(), name: name.value, user, queue, from, to });
         }
         connections
     }

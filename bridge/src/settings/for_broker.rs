@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use ior_broker::limits::{FlowLimits, Limits as BrokerLimits, QueueLimits, WhenFull as BrokerWhenFull};
 
-use super::{Limits, WhenFull};
+use super::{Limits, OwnQueue, WhenFull};
 
 impl Limits {
     /// What the broker is started with. Values were checked to be in range when they were read.
@@ -25,16 +25,25 @@ impl Limits {
             session_expiry_max: self.session_expiry_max,
             subscriptions_per_session: self.subscriptions_per_session,
             live_queue: QueueLimits { messages: self.live_queue_messages, bytes: self.live_queue_bytes },
-            flow: FlowLimits {
-                queue: QueueLimits { messages: self.queue_messages, bytes: self.queue_bytes },
-                max_age: None,
-                when_full: match self.when_full {
-                    WhenFull::Reject => BrokerWhenFull::Reject,
-                    WhenFull::DropOldest => BrokerWhenFull::DropOldest,
-                },
-            },
+            flow: self.flow(&OwnQueue::default()),
             retained: QueueLimits { messages: self.retained_messages, bytes: self.retained_bytes },
             retained_per_name: self.retained_per_device,
+        }
+    }
+
+    /// The limits of one direction of a connection.
+    pub fn flow(&self, own: &OwnQueue) -> FlowLimits {
+        let max_age = own.max_age.unwrap_or(self.queue_max_age);
+        FlowLimits {
+            queue: QueueLimits {
+                messages: own.max_messages.unwrap_or(self.queue_messages),
+                bytes: own.max_bytes.unwrap_or(self.queue_bytes),
+            },
+            max_age: (!max_age.is_zero()).then_some(max_age),
+            when_full: match own.when_full.unwrap_or(self.when_full) {
+                WhenFull::Reject => BrokerWhenFull::Reject,
+                WhenFull::DropOldest => BrokerWhenFull::DropOldest,
+            },
         }
     }
 }

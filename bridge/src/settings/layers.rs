@@ -3,13 +3,18 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
+    ops::RangeInclusive,
     sync::Arc,
+    time::Duration,
 };
 
 use config::{Config, FileFormat, ValueKind};
 
-use super::{Durability, Environment, units};
-use crate::document::{Node, Problem, Problems, Reader, Source, Span, Value, nearest, parse};
+use super::Environment;
+use crate::{
+    document::{Node, Problem, Problems, Reader, Source, Span, Value, nearest, parse},
+    quantities::{self, Refused},
+};
 
 /// Every key with its default; `null` where there is none.
 pub(super) const DEFAULTS: &str = include_str!("defaults.json");
@@ -95,75 +100,30 @@ impl Layers {
 
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Option<T> {
-        let written = self.written(key)?.map(|written| written.text).unwrap_or_default();
-        let chosen = choices.iter().find(|(word, _)| *word == written);
-        if chosen.is_none() {
-            let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
-            self.note(key, "this is not one of the choices", &format!("write {}", words.join(" or ")));
-        }
-        chosen.map(|(_, value)| *value)
-    }
-
-    /// What acknowledged messages survive.
-    pub(super) fn durability(&mut self, key: &str) -> Option<Durability> {
-        let written = self.written(key)?.map(|written| written.text).unwrap_or_default();
-        match written.as_str() {
-            "memory" => return Some(Durability::Memory),
-            "fsync" | "buffered" => {
-                let message = "this version keeps messages in memory only, so it cannot promise that";
-                self.note(key, message, "write \"memory\": no message survives a restart");
-            }
-            _ => self.note(key, "this is not one of the choices", "write \"memory\""),
-        }
-        None
+        let written = self.written(key)?;
+        let text = written.as_ref().map(|written| &*written.text);
+        self.taken(key, quantities::choice(text, choices))
     }
 
     /// A whole number.
-    pub(super) fn count(&mut self, key: &str, least: usize, most: usize) -> Option<usize> {
-        let written = self.written(key)?;
-        let number = written
-            .filter(|written| written.bare || written.from_variable)
-            .and_then(|written| written.text.parse().ok())
-            .filter(|number| (least..=most).contains(number));
-        if number.is_none() {
-            self.note(
-                key,
-                "this number is not possible here",
-                &format!("write a whole number from {least} to {most}"),
-            );
-        }
-        number
+    pub(super) fn count(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
+        let written = self.written(key)?.filter(|written| written.bare || written.from_variable);
+        let text = written.as_ref().map(|written| &*written.text);
+        self.taken(key, quantities::count(text, range))
     }
 
     /// A size in bytes.
-    pub(super) fn bytes(&mut self, key: &str, least: usize, most: usize) -> Option<usize> {
+    pub(super) fn bytes(&mut self, key: &str, range: RangeInclusive<usize>) -> Option<usize> {
         let written = self.written(key)?;
-        let number = written
-            .and_then(|written| units::bytes(&written.text))
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .filter(|bytes| (least..=most).contains(bytes));
-        if number.is_none() {
-            let [least, most] = [least, most].map(|bytes| units::show_bytes(bytes as u64));
-            let hint =
-                format!("write bytes, or a text such as \"8KiB\" or \"64MiB\", from {least} to {most}");
-            self.note(key, "this size is not possible here", &hint);
-        }
-        number
+        let text = written.as_ref().map(|written| &*written.text);
+        self.taken(key, quantities::size(text, range))
     }
 
-    /// A duration in seconds.
-    pub(super) fn seconds(&mut self, key: &str, least: u64, most: u64) -> Option<u64> {
+    /// A duration in whole seconds.
+    pub(super) fn duration(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<Duration> {
         let written = self.written(key)?;
-        let number = written
-            .and_then(|written| units::seconds(&written.text))
-            .filter(|seconds| (least..=most).contains(seconds));
-        if number.is_none() {
-            let [least, most] = [least, most].map(units::show_seconds);
-            let hint =
-                format!("write a text such as \"10s\", \"15m\", \"24h\" or \"30d\", from {least} to {most}");
-            self.note(key, "this duration is not possible here", &hint);
-        }
-        number
+        let text = written.as_ref().map(|written| &*written.text);
+        self.taken(key, quantities::duration(text, range))
     }
 
     /// Everything that was wrong.
@@ -183,6 +143,11 @@ impl Layers {
             _ => Ok(Some(Written { text: value.into_string()?, bare: true, from_variable })),
         });
         read.map_err(|error| self.note(key, &error.to_string(), "write a text or a number")).ok()
+    }
+
+    /// A value, unless it was refused, which is noted.
+    fn taken<T>(&mut self, key: &str, value: Result<T, Refused>) -> Option<T> {
+        value.map_err(|refused| self.note(key, refused.message, &refused.hint)).ok()
     }
 
     /// Notes a problem where the key's value was written.

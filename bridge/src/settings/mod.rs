@@ -6,7 +6,7 @@
 
 mod for_broker;
 mod layers;
-mod units;
+mod queue;
 
 #[cfg(test)]
 mod tests;
@@ -18,12 +18,18 @@ use std::{
     time::Duration,
 };
 
+use ior_broker::store::{Durability as StoreDurability, StoreSettings};
 use layers::Layers;
+pub use queue::OwnQueue;
+pub(crate) use queue::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, WHEN_FULL};
 
 use crate::document::{Problems, Source};
 
 /// File name of the settings in the configuration directory.
 pub const SERVER_FILE: &str = "server.json";
+
+/// Where the store is, in the data directory.
+pub const STORE_DIR: &str = "store";
 
 /// The configuration directory of an installed bridge.
 pub const SYSTEM_CONFIG_DIR: &str = "/etc/ior-bridge";
@@ -41,7 +47,7 @@ pub struct Settings {
     pub host: String,
     /// Plain MQTT.
     pub mqtt: Mqtt,
-    /// Secret key and credential files.
+    /// Secret key, store and credential files.
     pub data_dir: PathBuf,
     /// What acknowledged messages survive.
     pub durability: Durability,
@@ -61,6 +67,10 @@ pub struct Mqtt {
 /// What acknowledged messages survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
+    /// A power cut: on disk and synced before they are acknowledged.
+    Fsync,
+    /// The death of the process, not a power cut.
+    Buffered,
     /// Nothing: they are in memory only.
     Memory,
 }
@@ -100,11 +110,14 @@ pub struct Limits {
     pub live_queue_messages: usize,
     /// Bytes of the QoS 0 messages that wait for one session.
     pub live_queue_bytes: usize,
-    /// QoS 1 and 2 messages that wait for one session.
+    /// QoS 1 and 2 messages of one direction of a connection that wait for one session, unless the connection has a
+    /// limit of its own ([`OwnQueue`]); so do the next three.
     pub queue_messages: usize,
-    /// Bytes of the QoS 1 and 2 messages that wait for one session.
+    /// Their bytes.
     pub queue_bytes: usize,
-    /// What happens when the QoS 1 and 2 messages of a session reach a limit.
+    /// How long a message waits; zero for as long as the session lasts.
+    pub queue_max_age: Duration,
+    /// What happens to a message that has no more room.
     pub when_full: WhenFull,
     /// Retained messages.
     pub retained_messages: usize,
@@ -160,12 +173,32 @@ impl Settings {
         }
     }
 
+    /// How messages are kept; `None` if they are in memory only.
+    pub fn store(&self) -> Option<StoreSettings> {
+        let durability = match self.durability {
+            Durability::Fsync => StoreDurability::Fsync,
+            Durability::Buffered => StoreDurability::Buffered,
+            Durability::Memory => return None,
+        };
+        Some(StoreSettings { directory: self.store_dir(), durability })
+    }
+
+    /// Where the store is, if there is one.
+    pub fn store_dir(&self) -> PathBuf {
+        self.data_dir.join(STORE_DIR)
+    }
+
     /// `None` if something is wrong, which the layers have noted.
     fn read(layers: &mut Layers, dir: &Path, environment: &Environment) -> Option<Self> {
         let host = layers.optional_text("host", "the name that devices use, such as \"pi.local\"");
         let listen = layers.listen("mqtt.listen");
         let data_dir = layers.optional_text("data_dir", "a directory, such as \"/var/lib/ior-bridge\"");
-        let durability = layers.durability("durability");
+        let durability = [
+            ("fsync", Durability::Fsync),
+            ("buffered", Durability::Buffered),
+            ("memory", Durability::Memory),
+        ];
+        let durability = layers.choice("durability", &durability);
         let limits = Self::limits(layers);
         let log = Log {
             level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
@@ -187,34 +220,34 @@ impl Settings {
     fn limits(layers: &mut Layers) -> Option<Limits> {
         const GIB: usize = 1 << 30;
         const DAY: u64 = 24 * 60 * 60;
-        let connections = layers.count("limits.connections", 1, 1_000_000);
-        let logins = layers.count("limits.logins", 1, 1_000_000);
-        let connect_timeout = layers.seconds("limits.connect_timeout", 1, 600);
-        let max_connect_size = layers.bytes("limits.max_connect_size", 256, 1 << 20);
-        let max_packet_size = layers.bytes("limits.max_packet_size", 1024, MAX_PACKET_SIZE);
-        let max_topic_length = layers.bytes("limits.max_topic_length", 256, u16::MAX.into());
-        let max_topic_levels = layers.count("limits.max_topic_levels", 8, u16::MAX.into());
-        let receive_maximum = layers.count("limits.receive_maximum", 1, u16::MAX.into());
-        let max_inflight = layers.count("limits.max_inflight", 1, 1024);
-        let topic_alias_maximum = layers.count("limits.topic_alias_maximum", 0, u16::MAX.into());
-        let keep_alive_max = layers.seconds("limits.keep_alive_max", 0, u16::MAX.into());
-        let sessions_per_device = layers.count("limits.sessions_per_device", 1, 1000);
-        let session_expiry_max = layers.seconds("limits.session_expiry_max", 0, 3650 * DAY);
-        let subscriptions_per_session = layers.count("limits.subscriptions_per_session", 1, 100_000);
-        let live_queue_messages = layers.count("limits.live_queue_messages", 1, 1_000_000);
-        let live_queue_bytes = layers.bytes("limits.live_queue_bytes", 1024, GIB);
-        let queue_messages = layers.count("limits.queue_messages", 1, 100_000_000);
-        let queue_bytes = layers.bytes("limits.queue_bytes", 1024, 64 * GIB);
-        let when_full = [("reject", WhenFull::Reject), ("drop_oldest", WhenFull::DropOldest)];
-        let when_full = layers.choice("limits.when_full", &when_full);
-        let retained_messages = layers.count("limits.retained_messages", 0, 10_000_000);
-        let retained_bytes = layers.bytes("limits.retained_bytes", 0, 64 * GIB);
-        let retained_per_device = layers.count("limits.retained_per_device", 0, 10_000_000);
-        let rotation_window = layers.seconds("limits.rotation_window", 0, 365 * DAY);
+        let connections = layers.count("limits.connections", 1..=1_000_000);
+        let logins = layers.count("limits.logins", 1..=1_000_000);
+        let connect_timeout = layers.duration("limits.connect_timeout", 1..=600);
+        let max_connect_size = layers.bytes("limits.max_connect_size", 256..=1 << 20);
+        let max_packet_size = layers.bytes("limits.max_packet_size", 1024..=MAX_PACKET_SIZE);
+        let max_topic_length = layers.bytes("limits.max_topic_length", 256..=u16::MAX.into());
+        let max_topic_levels = layers.count("limits.max_topic_levels", 8..=u16::MAX.into());
+        let receive_maximum = layers.count("limits.receive_maximum", 1..=u16::MAX.into());
+        let max_inflight = layers.count("limits.max_inflight", 1..=1024);
+        let topic_alias_maximum = layers.count("limits.topic_alias_maximum", 0..=u16::MAX.into());
+        let keep_alive_max = layers.duration("limits.keep_alive_max", 0..=u16::MAX.into());
+        let sessions_per_device = layers.count("limits.sessions_per_device", 1..=1000);
+        let session_expiry_max = layers.duration("limits.session_expiry_max", 0..=3650 * DAY);
+        let subscriptions_per_session = layers.count("limits.subscriptions_per_session", 1..=100_000);
+        let live_queue_messages = layers.count("limits.live_queue_messages", 1..=1_000_000);
+        let live_queue_bytes = layers.bytes("limits.live_queue_bytes", 1024..=GIB);
+        let queue_messages = layers.count("limits.queue_messages", MAX_MESSAGES);
+        let queue_bytes = layers.bytes("limits.queue_bytes", MAX_BYTES);
+        let queue_max_age = layers.duration("limits.queue_max_age", MAX_AGE);
+        let when_full = layers.choice("limits.when_full", &WHEN_FULL);
+        let retained_messages = layers.count("limits.retained_messages", 0..=10_000_000);
+        let retained_bytes = layers.bytes("limits.retained_bytes", 0..=GIB.saturating_mul(64));
+        let retained_per_device = layers.count("limits.retained_per_device", 0..=10_000_000);
+        let rotation_window = layers.duration("limits.rotation_window", 0..=365 * DAY);
         Some(Limits {
             connections: connections?,
             logins: logins?,
-            connect_timeout: Duration::from_secs(connect_timeout?),
+            connect_timeout: connect_timeout?,
             max_connect_size: max_connect_size?,
             max_packet_size: max_packet_size?,
             max_topic_length: max_topic_length?,
@@ -222,19 +255,20 @@ impl Settings {
             receive_maximum: u16::try_from(receive_maximum?).ok()?,
             max_inflight: u16::try_from(max_inflight?).ok()?,
             topic_alias_maximum: u16::try_from(topic_alias_maximum?).ok()?,
-            keep_alive_max: u16::try_from(keep_alive_max?).ok()?,
+            keep_alive_max: u16::try_from(keep_alive_max?.as_secs()).ok()?,
             sessions_per_device: sessions_per_device?,
-            session_expiry_max: u32::try_from(session_expiry_max?).ok()?,
+            session_expiry_max: u32::try_from(session_expiry_max?.as_secs()).ok()?,
             subscriptions_per_session: subscriptions_per_session?,
             live_queue_messages: live_queue_messages?,
             live_queue_bytes: live_queue_bytes?,
             queue_messages: queue_messages?,
             queue_bytes: queue_bytes?,
+            queue_max_age: queue_max_age?,
             when_full: when_full?,
             retained_messages: retained_messages?,
             retained_bytes: retained_bytes?,
             retained_per_device: retained_per_device?,
-            rotation_window: Duration::from_secs(rotation_window?),
+            rotation_window: rotation_window?,
         })
     }
 }

@@ -8,7 +8,7 @@ fn nothing_is_needed() {
     assert_eq!(settings.mqtt.listen.to_string(), "0.0.0.0:1883");
     assert!(!settings.host.is_empty());
     assert!(settings.data_dir.ends_with("data"));
-    assert_eq!(settings.durability, Durability::Memory);
+    assert_eq!(settings.durability, Durability::Fsync);
     assert_eq!(settings.log, Log { level: "info".to_owned(), format: LogFormat::Text });
     assert_eq!(
         settings.limits,
@@ -31,6 +31,7 @@ fn nothing_is_needed() {
             live_queue_bytes: 1 << 20,
             queue_messages: 100_000,
             queue_bytes: 64 << 20,
+            queue_max_age: Duration::ZERO,
             when_full: WhenFull::Reject,
             retained_messages: 10_000,
             retained_bytes: 64 << 20,
@@ -80,6 +81,37 @@ fn the_data_directory_is_beside_the_configuration() {
 }
 
 #[test]
+fn the_store_is_in_the_data_directory_unless_nothing_is_kept() {
+    let store = |durability: &str| {
+        let variables = [("IOR_BRIDGE__DURABILITY", durability), ("IOR_BRIDGE__DATA_DIR", "/d")];
+        load(None, &variables).unwrap().store()
+    };
+    let at = |durability| Some(StoreSettings { directory: "/d/store".into(), durability });
+    assert_eq!(store(""), at(StoreDurability::Fsync));
+    assert_eq!(store("buffered"), at(StoreDurability::Buffered));
+    assert_eq!(store("memory"), None);
+}
+
+#[test]
+fn what_a_connection_leaves_out_is_as_the_limits_say() {
+    let text = r#"{ "limits": { "queue_messages": 7, "queue_max_age": "1h", "when_full": "drop_oldest" } }"#;
+    let limits = load(Some(text), &[]).unwrap().limits;
+    let flow = limits.flow(&OwnQueue::default());
+    assert_eq!(flow, limits.for_broker().flow);
+    assert_eq!((flow.queue.messages, flow.queue.bytes), (7, 64 << 20));
+    assert_eq!(flow.max_age, Some(Duration::from_secs(3600)));
+    let own = OwnQueue {
+        max_messages: Some(8),
+        max_bytes: Some(9000),
+        max_age: Some(Duration::ZERO),
+        when_full: Some(WhenFull::Reject),
+    };
+    let flow = limits.flow(&own);
+    assert_eq!((flow.queue.messages, flow.queue.bytes, flow.max_age), (8, 9000, None));
+    assert_eq!(flow.when_full, ior_broker::limits::WhenFull::Reject);
+}
+
+#[test]
 fn wrong_values_are_found_where_they_stand() {
     for (text, message, hint) in [
         ("§[]", "this is a list, but should be an object", "write {"),
@@ -93,9 +125,7 @@ fn wrong_values_are_found_where_they_stand() {
         ("{ \"host\": §\"\" }", "should be a text that is not empty", "pi.local"),
         ("{ \"host\": §5 }", "should be a text that is not empty", "pi.local"),
         ("{ \"host\": §[] }", "this is a list, but should be a single value", "a text or a number"),
-        ("{ \"durability\": §\"fsync\" }", "in memory only", "write \"memory\""),
-        ("{ \"durability\": §\"buffered\" }", "in memory only", "write \"memory\""),
-        ("{ \"durability\": §\"disk\" }", "not one of the choices", "write \"memory\""),
+        ("{ \"durability\": §\"disk\" }", "not one of the choices", "\"fsync\" or \"buffered\""),
         ("{ \"log\": { \"level\": §\"loud\" } }", "not one of the choices", "\"error\" or \"warn\" or"),
         (
             "{ \"limits\": { \"when_full\": §true } }",

@@ -155,11 +155,6 @@ fn admit(limits: &Limits, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> Logge
 }
 
 impl LoggedIn {
-    /// How long the session outlives the connection.
-    pub fn expiry(&self) -> Duration {
-        Duration::from_secs(self.session_expiry.into())
-    }
-
     /// The refusal of a client that could come in if there were room.
     pub fn turned_away(&self, reason: ReasonCode, detail: &str) -> NotLoggedIn {
         NotLoggedIn {

@@ -1,5 +1,6 @@
 //! One network connection: reads, decodes, hands to the session, and writes what the session wants written.
 
+mod answers;
 mod keep_alive;
 mod login;
 mod packets;
@@ -17,10 +18,11 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::yield_now,
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::{Instant, Sleep, sleep, sleep_until, timeout},
 };
 
 use self::{
+    answers::Answers,
     keep_alive::KeepAlive,
     login::{LoggedIn, NotLoggedIn, log_in},
     wire::{READ_SIZE, WRITE_AHEAD, Wire},
@@ -34,6 +36,7 @@ use crate::{
     message::Message,
     session::{PendingWill, Session},
     shared::{Matches, Shared},
+    store::Sequence,
 };
 
 /// How long a client has to read the last packet.
@@ -41,6 +44,10 @@ const CLOSING_TIME: Duration = Duration::from_secs(2);
 
 /// After so many packets of one client the others have a turn.
 const PACKETS_AT_A_TIME: usize = 256;
+
+/// How long a client has, once, up to twice that, to acknowledge a QoS 1 message before it is written to the store. Long
+/// enough for nearly every client that is there and well, so that what they get is never written.
+const WRITE_GRACE: Duration = Duration::from_millis(50);
 
 /// So many bytes of QoS 0 messages go to the live lane at once.
 const LIVE_BATCH: usize = 256 * 1024;
@@ -84,8 +91,13 @@ where
         let refused = client.turned_away(ReasonCode::ServerBusy, "limits.connections clients are logged in");
         return refuse(shared, wire, peer, &refused).await;
     };
+    let outlives = client.session_expiry > 0;
     loop {
-        let session = shared.open_session(client.grant.name(), &client.client_id).await;
+        let Some(session) = shared.open_session(client.grant.name(), &client.client_id, outlives).await
+        else {
+            let refused = client.turned_away(ReasonCode::QuotaExceeded, "no more sessions can be kept");
+            return refuse(shared, wire, peer, &refused).await;
+        };
         let attachment = session.attach(ReasonCode::SessionTakenOver).await;
         if session.has_ended() {
             continue;
@@ -93,11 +105,24 @@ where
         if client.clean_start && session.has_begun() {
             session.stop_afterlife();
             shared.end_session(&session, attachment).await;
+            if session.slot.is_some() {
+                // Else it could be back after a power cut, although the client was told that it is gone.
+                shared.until_committed().await;
+            }
             continue;
         }
-        let session_present = shared.begin_session(&session, &*client.grant);
+        let will = client.will.clone();
+        let session_present = shared.begin_session(&session, &client.grant, will, client.session_expiry);
+        if session_present {
+            shared.put_session(&session, None);
+        } else if !shared.begin_keeping(&session).await {
+            session.lifetime.lock().will = None;
+            shared.end_session(&session, attachment).await;
+            let detail = "its session cannot be kept: the store fails (a clean session would do without)";
+            return refuse(shared, wire, peer, &client.turned_away(ReasonCode::QuotaExceeded, detail)).await;
+        }
         if !client.write_connack(&shared.limits, session_present, &mut wire.output) {
-            shared.leave_session(&session, attachment, None, client.expiry()).await;
+            shared.leave_session(&session, attachment, None, client.session_expiry).await;
             let refused = NotLoggedIn::silent("even its CONNACK exceeds its Maximum Packet Size");
             return refuse(shared, wire, peer, &refused).await;
         }
@@ -113,8 +138,7 @@ where
         let Connection { wire, will, session_expiry, .. } = connection;
 
         let will = will.filter(|_| ending.publishes_will());
-        let expiry = Duration::from_secs(session_expiry.into());
-        shared.leave_session(&session, attachment, will, expiry).await;
+        shared.leave_session(&session, attachment, will, session_expiry).await;
         emit_disconnected(shared, &session, ending.0);
         drop(place);
         return close(wire).await;
@@ -148,6 +172,10 @@ struct Connection<'a, S> {
     live: Vec<Message>,
     live_bytes: usize,
     matches: Matches,
+    /// What the client is answered once it is kept.
+    answers: Answers,
+    /// When which messages to the client are written to the store unless it acknowledges them before.
+    write: Option<(Pin<Box<Sleep>>, Sequence)>,
     /// When the packets that are being handled were read, in milliseconds since the Unix epoch.
     now: u64,
 }
@@ -186,6 +214,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             live: Vec::new(),
             live_bytes: 0,
             matches: Matches::new(),
+            answers: Answers::default(),
+            write: None,
             now: clock::unix_ms(),
         }
     }
@@ -222,6 +252,10 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 self.publish_live().await;
                 yield_now().await;
             }
+            if self.shared.is_crowded() {
+                self.publish_live().await;
+                self.shared.until_room().await;
+            }
         };
         self.wire.input = input;
         self.wire.consume(handled);
@@ -255,7 +289,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Writes what there is to write, and is ready when something was read.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
         self.poll_output(cx)?;
-        if self.wire.backlog() < WRITE_AHEAD {
+        self.poll_unwritten(cx);
+        if self.wire.backlog() < WRITE_AHEAD && !self.answers.are_many() {
             match self.wire.poll_read(cx, READ_SIZE) {
                 Poll::Ready(Ok(read)) if read > 0 => return Poll::Ready(Ok(())),
                 Poll::Ready(_) => return Poll::Ready(Err(Ending(DisconnectCause::Closed))),
@@ -268,16 +303,19 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     /// Takes from the session and writes until the session has nothing more or the client takes nothing more.
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
         loop {
-            {
+            self.write_answers(cx)?;
+            let work = {
                 let mut outbound = self.session.outbound.lock();
                 if let Some(reason) = outbound.close_request() {
                     return Err(Ending(DisconnectCause::Server(reason)));
                 }
-                if self.wire.backlog() < WRITE_AHEAD {
+                if self.wire.backlog() < WRITE_AHEAD && !self.answers.include_suback() {
                     outbound.poll_transmit(clock::unix_ms(), WRITE_AHEAD, &mut self.wire.output);
                 }
                 outbound.register(cx.waker());
-            }
+                outbound.take_work()
+            };
+            self.shared.perform(self.session, work);
             if self.wire.is_written() {
                 return Ok(());
             }
@@ -285,6 +323,27 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Err(Ending(DisconnectCause::Closed)),
                 Poll::Pending => return Ok(()),
+            }
+        }
+    }
+
+    /// Has messages written that the client has not acknowledged for a moment.
+    fn poll_unwritten(&mut self, cx: &mut Context<'_>) {
+        if self.session.slot.is_none() {
+            return;
+        }
+        loop {
+            if let Some((timer, below)) = &mut self.write {
+                if timer.as_mut().poll(cx).is_pending() {
+                    return;
+                }
+                let below = *below;
+                self.shared.with_outbound(self.session, |outbound| outbound.write_below(below));
+            }
+            let unwritten = self.session.outbound.lock().unwritten_below();
+            self.write = unwritten.map(|below| (Box::pin(sleep(WRITE_GRACE)), below));
+            if self.write.is_none() {
+                return;
             }
         }
     }

@@ -1,8 +1,13 @@
 //! What each packet of a client does.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Connection, Ending};
+use super::{
+    Connection, Ending,
+    answers::{Answer, What},
+};
 use crate::{
     codec::{
         ClientDisconnect, ClientPacket, PacketId, Publish, QoS, ReasonCode, RetainHandling, ServerAck,
@@ -10,8 +15,9 @@ use crate::{
     },
     events::{Counters, DisconnectCause},
     message::{Message, MessageParts},
-    routing::Reach,
-    session::Incoming,
+    routing::Publisher,
+    session::{Incoming, Receipt},
+    store::{Change, Slot},
     subscriptions::SubscriptionOptions,
 };
 
@@ -20,15 +26,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     pub(super) fn handle_packet(&mut self, packet: ClientPacket<'_>) -> Result<(), Ending> {
         match packet {
             ClientPacket::Publish(publish) => return self.handle_publish(&publish),
-            ClientPacket::PubAck(ack) => self.session.outbound.lock().handle_puback(ack.packet_id),
+            ClientPacket::PubAck(ack) => {
+                self.shared.with_outbound(self.session, |outbound| outbound.handle_puback(ack.packet_id));
+            }
             ClientPacket::PubRec(ack) => {
-                self.session.outbound.lock().handle_pubrec(ack.packet_id, ack.reason, &mut self.wire.output)
+                let out = &mut self.wire.output;
+                self.shared.with_outbound(self.session, |outbound| {
+                    outbound.handle_pubrec(ack.packet_id, ack.reason, out);
+                });
             }
-            ClientPacket::PubRel(ack) => {
-                let reason = self.session.inbound.lock().handle_pubrel(ack.packet_id);
-                self.write(ServerPacket::PubComp(server_ack(ack.packet_id, reason)))?;
+            ClientPacket::PubRel(ack) => self.handle_pubrel(ack.packet_id)?,
+            ClientPacket::PubComp(ack) => {
+                self.shared.with_outbound(self.session, |outbound| outbound.handle_pubcomp(ack.packet_id));
             }
-            ClientPacket::PubComp(ack) => self.session.outbound.lock().handle_pubcomp(ack.packet_id),
             ClientPacket::Subscribe(subscribe) => self.handle_subscribe(&subscribe)?,
             ClientPacket::Unsubscribe(unsubscribe) => self.handle_unsubscribe(&unsubscribe)?,
             ClientPacket::PingReq => self.write(ServerPacket::PingResp)?,
@@ -52,12 +62,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             let mut inbound = self.session.inbound.lock();
             match inbound.handle_publish(publish) {
                 Err(reason) => return Err(violation(reason, "a PUBLISH that the session does not allow")),
-                Ok(Incoming::Duplicate) => None,
+                Ok(Incoming::Duplicate(receipt)) => Err(receipt),
                 Ok(Incoming::New { topic }) if !self.shared.may_publish(&*self.grant, topic) => {
                     drop(inbound);
                     return self.refuse_publish(publish, ReasonCode::NotAuthorized);
                 }
-                Ok(Incoming::New { topic }) => Some(Message::new(&MessageParts {
+                Ok(Incoming::New { topic }) => Ok(Message::new(&MessageParts {
                     publisher: self.session.id,
                     topic,
                     qos: publish.qos,
@@ -70,7 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
         };
         match (publish.packet_id, message) {
-            (None, Some(message)) => {
+            (None, Ok(message)) => {
                 let (message, retained) = self.shared.retain_live(message, Some(&self.session.name));
                 if retained.is_err() {
                     Counters::add(&self.shared.counters.queue_full, 1);
@@ -79,24 +89,74 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 self.live_bytes += message.size();
                 self.live.push(message);
             }
-            (None, None) => {}
-            (Some(packet_id), None) => self.acknowledge(publish.qos, packet_id, ReasonCode::Success)?,
-            (Some(packet_id), Some(message)) => {
-                let reason = match self.shared.route(&message, &self.session.name, &mut self.matches) {
-                    Ok(Reach::Queued) => ReasonCode::Success,
-                    Ok(Reach::Nobody) => ReasonCode::NoMatchingSubscribers,
-                    Err(_) => {
-                        self.shared.tell_full(&self.session.name, message.topic());
-                        return self.refuse_publish(publish, ReasonCode::QuotaExceeded);
-                    }
-                };
-                if publish.qos == QoS::ExactlyOnce {
-                    self.session.inbound.lock().accept(packet_id);
-                }
-                self.acknowledge(publish.qos, packet_id, reason)?;
+            (None, Err(_)) => {}
+            (Some(packet_id), Err(None)) => {
+                self.acknowledge(publish.qos, packet_id, ReasonCode::Success)?;
+            }
+            (Some(packet_id), Err(Some(receipt))) => {
+                self.acknowledge_when_kept(publish.qos, packet_id, ReasonCode::Success, receipt, 0);
+            }
+            (Some(packet_id), Ok(message)) => {
+                return self.route(publish, packet_id, &message);
             }
         }
         Ok(())
+    }
+
+    /// QoS 1 and 2.
+    fn route(&mut self, publish: &Publish<'_>, packet_id: PacketId, message: &Message) -> Result<(), Ending> {
+        let publisher = Publisher { session: self.session, packet_id };
+        let Ok(routed) = self.shared.route(message, &publisher, &mut self.matches) else {
+            self.shared.tell_full(&self.session.name, message.topic());
+            return self.refuse_publish(publish, ReasonCode::QuotaExceeded);
+        };
+        let reason = if routed.wanted { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+        {
+            let mut inbound = self.session.inbound.lock();
+            match publish.qos {
+                QoS::ExactlyOnce => inbound.accept(packet_id, routed.receipt.clone()),
+                _ if routed.receipt.is_some() => inbound.hold(publish.qos),
+                _ => {}
+            }
+        }
+        match routed.receipt {
+            None => self.acknowledge(publish.qos, packet_id, reason)?,
+            Some(receipt) => {
+                self.acknowledge_when_kept(publish.qos, packet_id, reason, receipt, message.size());
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledge_when_kept(
+        &mut self,
+        qos: QoS,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        receipt: Arc<Receipt>,
+        bytes: usize,
+    ) {
+        self.answers.push(Answer { receipt, what: What::Publish { qos, packet_id, reason }, bytes });
+    }
+
+    /// PUBREL: PUBCOMP once it is kept that the identifier is free.
+    fn handle_pubrel(&mut self, packet_id: PacketId) -> Result<(), Ending> {
+        let reason = self.session.inbound.lock().handle_pubrel(packet_id);
+        if let (ReasonCode::Success, Some(slot)) = (reason, self.session.slot)
+            && let Some(receipt) = self.keep(vec![Change::Complete { slot, packet_id }])
+        {
+            self.answers.push(Answer { receipt, what: What::PubComp { packet_id }, bytes: 0 });
+            return Ok(());
+        }
+        self.write(ServerPacket::PubComp(server_ack(packet_id, reason)))
+    }
+
+    /// Has changes kept; `None` if there are none, or the session is not kept.
+    fn keep(&self, changes: Vec<Change>) -> Option<Arc<Receipt>> {
+        let receipt = Receipt::new(&self.session.bell);
+        let kept = self.shared.keep(self.session, &receipt, changes);
+        receipt.settle(true);
+        kept.then_some(receipt)
     }
 
     /// Lets the client see that its PUBLISH was refused: in the acknowledgement where there is one that can say so,
@@ -115,7 +175,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         Err(violation(reason, what))
     }
 
+    /// The same for a message that could not be kept.
+    pub(super) fn refuse_acknowledgement(&mut self, qos: QoS, packet_id: PacketId) -> Result<(), Ending> {
+        match self.version {
+            Version::V5 => self.write_acknowledgement(qos, packet_id, ReasonCode::QuotaExceeded),
+            Version::V311 => Err(violation(
+                ReasonCode::QuotaExceeded,
+                "its message could not be kept, and MQTT 3.1.1 cannot say so",
+            )),
+        }
+    }
+
+    /// Not before earlier ones that wait.
     fn acknowledge(&mut self, qos: QoS, packet_id: PacketId, reason: ReasonCode) -> Result<(), Ending> {
+        if !self.answers.are_none(qos) {
+            let receipt = Receipt::new(&self.session.bell);
+            receipt.settle(true);
+            self.session.inbound.lock().hold(qos);
+            self.acknowledge_when_kept(qos, packet_id, reason, receipt, 0);
+            return Ok(());
+        }
+        self.write_acknowledgement(qos, packet_id, reason)
+    }
+
+    pub(super) fn write_acknowledgement(
+        &mut self,
+        qos: QoS,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    ) -> Result<(), Ending> {
         let ack = server_ack(packet_id, reason);
         self.write(match qos {
             QoS::ExactlyOnce => ServerPacket::PubRec(ack),
@@ -126,6 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), Ending> {
         let filters = &subscribe.filters;
         let mut reasons = Vec::with_capacity(filters.len());
+        let (mut added, mut changes) = (Vec::new(), Vec::new());
         for (index, wanted) in filters.iter().enumerate() {
             // A packet can hold far more filters than a session may have.
             if index >= self.shared.limits.subscriptions_per_session {
@@ -134,12 +223,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
             let repeated = filters[..index].iter().any(|earlier| earlier.filter == wanted.filter);
             reasons.push(match self.subscribe(wanted, subscribe.subscription_id, repeated) {
-                Ok(()) => granted(wanted.qos),
+                Ok(subscribed) => {
+                    if subscribed.is_new {
+                        added.push(wanted.filter.into());
+                    }
+                    changes.extend(self.session.slot.map(|slot| Change::Subscribe {
+                        slot,
+                        filter: wanted.filter.into(),
+                        options: subscribed.options,
+                    }));
+                    granted(wanted.qos)
+                }
                 Err(reason) => reason,
             });
         }
-        // The retained messages wait in the session until the output, which this is appended to, is written.
-        self.write(ServerPacket::SubAck { packet_id: subscribe.packet_id, reasons: &reasons })
+        let packet_id = subscribe.packet_id;
+        match self.keep(changes) {
+            // The retained messages wait in the session until the output, which this is appended to, is written.
+            None => self.write(ServerPacket::SubAck { packet_id, reasons: &reasons })?,
+            Some(receipt) => self.answers.push(Answer {
+                receipt,
+                what: What::SubAck { packet_id, reasons, added },
+                bytes: 0,
+            }),
+        }
+        Ok(())
     }
 
     /// Adds or replaces a subscription `[MQTT-3.8.4-3]`, and sends the retained messages that it asks for.
@@ -148,7 +256,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         wanted: &SubscribeFilter<'_>,
         subscription_id: Option<u32>,
         repeated: bool,
-    ) -> Result<(), ReasonCode> {
+    ) -> Result<Subscribed, ReasonCode> {
         if is_shared(wanted.filter) {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
@@ -182,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if send_retained {
             self.shared.send_retained(self.session, wanted.filter, wanted.qos, subscription_id, self.now);
         }
-        Ok(())
+        Ok(Subscribed { is_new: before.is_none(), options })
     }
 
     fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), Ending> {
@@ -192,7 +300,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             self.shared.subscriptions.remove(filter, self.session.id);
             reasons.push(if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
         }
-        self.write(ServerPacket::UnsubAck { packet_id: unsubscribe.packet_id, reasons: &reasons })
+        let packet_id = unsubscribe.packet_id;
+        let change = |(filter, slot): (&&str, Slot)| Change::Unsubscribe { slot, filter: (*filter).into() };
+        let changes = unsubscribe.filters.iter().zip(self.session.slot.into_iter().cycle()).map(change);
+        match self.keep(changes.collect()) {
+            None => self.write(ServerPacket::UnsubAck { packet_id, reasons: &reasons })?,
+            Some(receipt) => {
+                self.answers.push(Answer { receipt, what: What::UnsubAck { packet_id, reasons }, bytes: 0 })
+            }
+        }
+        Ok(())
     }
 
     /// A session that was to end with its connection cannot be kept after all `[MQTT-3.14.2-2]`.
@@ -210,11 +327,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 }
 
+/// A subscription that was made or replaced.
+struct Subscribed {
+    is_new: bool,
+    options: SubscriptionOptions,
+}
+
 fn violation(reason: ReasonCode, what: &'static str) -> Ending {
     Ending(DisconnectCause::Violation { reason, what })
 }
 
-fn server_ack(packet_id: PacketId, reason: ReasonCode) -> ServerAck<'static> {
+pub(super) fn server_ack(packet_id: PacketId, reason: ReasonCode) -> ServerAck<'static> {
     ServerAck { packet_id, reason, reason_string: None }
 }
 

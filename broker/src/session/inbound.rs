@@ -1,7 +1,8 @@
 //! What a client publishes: Topic Aliases, the QoS 2 identifiers that it has not released yet, and its quota.
 
-use std::{collections::HashSet, num::NonZeroU16};
+use std::{collections::HashMap, num::NonZeroU16, sync::Arc};
 
+use super::receipt::{Outcome, Receipt};
 use crate::codec::{PacketId, Publish, QoS, ReasonCode, Version};
 
 /// The receiving half of a session's protocol state. Without sockets and clocks.
@@ -11,24 +12,27 @@ pub struct Inbound {
     topic_alias_maximum: u16,
     /// By alias − 1; belongs to the network connection.
     aliases: Vec<Option<Box<str>>>,
-    /// QoS 2 identifiers whose message was taken and whose PUBREL is still to come; belongs to the session.
-    unreleased: HashSet<PacketId>,
+    /// QoS 2 identifiers whose message was taken and whose PUBREL is still to come; belongs to the session. With a receipt
+    /// as long as it may not be kept yet.
+    unreleased: HashMap<PacketId, Option<Arc<Receipt>>>,
     /// How many QoS 1 and 2 messages the client may have in flight on this network connection.
     quota: NonZeroU16,
-    /// How many of the unreleased arrived on this network connection: the client's quota begins anew with each.
+    /// How many of the unreleased, and of the QoS 1 messages that are not acknowledged yet, arrived on this network
+    /// connection: the client's quota begins anew with each.
     quota_used: u16,
 }
 
 /// What to do with a PUBLISH.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Incoming<'a> {
     /// Route it, under this Topic Name.
     New {
         /// With the Topic Alias resolved.
         topic: &'a str,
     },
-    /// A QoS 2 message that was taken before: acknowledge it again and do nothing `[MQTT-4.3.3-10]`.
-    Duplicate,
+    /// A QoS 2 message that was taken before: acknowledge it again and do nothing else `[MQTT-4.3.3-10]`; where there is a
+    /// receipt, not before it is settled.
+    Duplicate(Option<Arc<Receipt>>),
 }
 
 impl Inbound {
@@ -38,7 +42,7 @@ impl Inbound {
             receive_maximum,
             topic_alias_maximum,
             aliases: Vec::new(),
-            unreleased: HashSet::new(),
+            unreleased: HashMap::new(),
             quota: receive_maximum,
             quota_used: 0,
         }
@@ -66,35 +70,76 @@ impl Inbound {
     /// Why the connection must end: Topic Alias invalid `[MQTT-3.3.2-8, -9]`, Protocol error for an alias that was
     /// never set, Receive Maximum exceeded `[MQTT-3.3.4-7, -9]`.
     pub fn handle_publish<'a>(&'a mut self, publish: &Publish<'a>) -> Result<Incoming<'a>, ReasonCode> {
-        if publish.qos != QoS::AtMostOnce && self.quota_used >= self.quota.get() {
-            let known = publish.packet_id.is_some_and(|id| self.unreleased.contains(&id));
-            if !known {
-                return Err(ReasonCode::ReceiveMaximumExceeded);
-            }
+        let of_qos_2 = publish.packet_id.filter(|_| publish.qos == QoS::ExactlyOnce);
+        let duplicate = of_qos_2.and_then(|id| self.taken_before(id));
+        let is_new = publish.qos != QoS::AtMostOnce && duplicate.is_none();
+        if is_new && self.quota_used >= self.quota.get() {
+            return Err(ReasonCode::ReceiveMaximumExceeded);
         }
-        let duplicate = publish.qos == QoS::ExactlyOnce
-            && publish.packet_id.is_some_and(|id| self.unreleased.contains(&id));
         let topic = match publish.topic_alias {
             Some(alias) => self.resolve(alias, publish.topic)?,
             None => publish.topic,
         };
-        Ok(if duplicate { Incoming::Duplicate } else { Incoming::New { topic } })
+        Ok(duplicate.map_or(Incoming::New { topic }, Incoming::Duplicate))
     }
 
-    /// The QoS 2 message was taken: from now on this identifier is known until its PUBREL `[MQTT-4.3.3-8]`.
-    pub fn accept(&mut self, packet_id: PacketId) {
-        if self.unreleased.insert(packet_id) {
+    /// The QoS 2 message was taken: from now on this identifier is known until its PUBREL `[MQTT-4.3.3-8]`, or until its
+    /// receipt says that it could not be kept.
+    pub fn accept(&mut self, packet_id: PacketId, receipt: Option<Arc<Receipt>>) {
+        if self.unreleased.insert(packet_id, receipt).is_none() {
             self.quota_used = self.quota_used.saturating_add(1);
         }
     }
 
+    /// A message was taken and is not acknowledged yet. One of QoS 2 counts by its identifier.
+    pub fn hold(&mut self, qos: QoS) {
+        if qos == QoS::AtLeastOnce {
+            self.quota_used = self.quota_used.saturating_add(1);
+        }
+    }
+
+    /// A QoS 1 message that was held is acknowledged.
+    pub fn acknowledge(&mut self) {
+        self.quota_used = self.quota_used.saturating_sub(1);
+    }
+
+    /// The receipt of a QoS 2 message is settled: it is kept, or could not be kept and was not taken after all.
+    pub fn handle_settled(&mut self, packet_id: PacketId, outcome: Outcome) {
+        match self.unreleased.get_mut(&packet_id) {
+            Some(receipt) if outcome == Outcome::Kept => *receipt = None,
+            Some(Some(_)) => {
+                self.unreleased.remove(&packet_id);
+                self.quota_used = self.quota_used.saturating_sub(1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Identifiers that were kept.
+    pub fn restore(&mut self, packet_ids: &[PacketId]) {
+        self.unreleased = packet_ids.iter().map(|packet_id| (*packet_id, None)).collect();
+    }
+
     /// PUBREL: the reason for the PUBCOMP.
     pub fn handle_pubrel(&mut self, packet_id: PacketId) -> ReasonCode {
-        if self.unreleased.remove(&packet_id) {
+        if self.unreleased.remove(&packet_id).is_some() {
             self.quota_used = self.quota_used.saturating_sub(1);
             ReasonCode::Success
         } else {
             ReasonCode::PacketIdentifierNotFound
+        }
+    }
+
+    /// Whether the identifier is that of a message that was taken, and the receipt that is still open.
+    fn taken_before(&mut self, packet_id: PacketId) -> Option<Option<Arc<Receipt>>> {
+        let receipt = self.unreleased.get(&packet_id)?.clone();
+        match receipt.as_ref().map(|receipt| receipt.outcome()) {
+            None => Some(None),
+            Some(None) => Some(receipt),
+            Some(Some(outcome)) => {
+                self.handle_settled(packet_id, outcome);
+                (outcome == Outcome::Kept).then_some(None)
+            }
         }
     }
 
@@ -141,16 +186,24 @@ mod tests {
         }
     }
 
+    /// The topic of a new message.
+    fn answer(inbound: &mut Inbound, publish: &Publish<'_>) -> Result<String, ReasonCode> {
+        inbound.handle_publish(publish).map(|incoming| match incoming {
+            Incoming::New { topic } => topic.to_owned(),
+            Incoming::Duplicate(_) => "(duplicate)".to_owned(),
+        })
+    }
+
     #[test]
     fn an_alias_stands_for_its_topic_until_it_is_set_again() {
         let mut inbound = inbound(10);
         let qos0 = |topic, alias| publish(QoS::AtMostOnce, 0, topic, alias);
-        assert_eq!(inbound.handle_publish(&qos0("a", 1)), Ok(Incoming::New { topic: "a" }));
-        assert_eq!(inbound.handle_publish(&qos0("", 1)), Ok(Incoming::New { topic: "a" }));
-        assert_eq!(inbound.handle_publish(&qos0("b", 1)), Ok(Incoming::New { topic: "b" }));
-        assert_eq!(inbound.handle_publish(&qos0("", 1)), Ok(Incoming::New { topic: "b" }));
-        assert_eq!(inbound.handle_publish(&qos0("", 2)), Err(ReasonCode::ProtocolError));
-        assert_eq!(inbound.handle_publish(&qos0("c", 3)), Err(ReasonCode::TopicAliasInvalid));
+        assert_eq!(answer(&mut inbound, &qos0("a", 1)), Ok("a".to_owned()));
+        assert_eq!(answer(&mut inbound, &qos0("", 1)), Ok("a".to_owned()));
+        assert_eq!(answer(&mut inbound, &qos0("b", 1)), Ok("b".to_owned()));
+        assert_eq!(answer(&mut inbound, &qos0("", 1)), Ok("b".to_owned()));
+        assert_eq!(answer(&mut inbound, &qos0("", 2)), Err(ReasonCode::ProtocolError));
+        assert_eq!(answer(&mut inbound, &qos0("c", 3)), Err(ReasonCode::TopicAliasInvalid));
     }
 
     #[test]
@@ -158,23 +211,20 @@ mod tests {
         let mut inbound = inbound(10);
         inbound.handle_publish(&publish(QoS::AtMostOnce, 0, "a", 1)).unwrap();
         inbound.handle_connect(Version::V5);
-        assert_eq!(
-            inbound.handle_publish(&publish(QoS::AtMostOnce, 0, "", 1)),
-            Err(ReasonCode::ProtocolError)
-        );
+        assert_eq!(answer(&mut inbound, &publish(QoS::AtMostOnce, 0, "", 1)), Err(ReasonCode::ProtocolError));
     }
 
     #[test]
     fn a_qos_2_message_is_new_once_until_it_is_released_across_connections() {
         let mut inbound = inbound(10);
         let message = publish(QoS::ExactlyOnce, 7, "a", 0);
-        assert_eq!(inbound.handle_publish(&message), Ok(Incoming::New { topic: "a" }));
-        inbound.accept(message.packet_id.unwrap());
+        assert_eq!(answer(&mut inbound, &message), Ok("a".to_owned()));
+        inbound.accept(message.packet_id.unwrap(), None);
         inbound.handle_connect(Version::V5);
-        assert_eq!(inbound.handle_publish(&message), Ok(Incoming::Duplicate));
+        assert_eq!(answer(&mut inbound, &message), Ok("(duplicate)".to_owned()));
         assert_eq!(inbound.handle_pubrel(message.packet_id.unwrap()), ReasonCode::Success);
         assert_eq!(inbound.handle_pubrel(message.packet_id.unwrap()), ReasonCode::PacketIdentifierNotFound);
-        assert_eq!(inbound.handle_publish(&message), Ok(Incoming::New { topic: "a" }));
+        assert_eq!(answer(&mut inbound, &message), Ok("a".to_owned()));
     }
 
     #[test]
@@ -182,11 +232,15 @@ mod tests {
         let mut inbound = inbound(1);
         let first = publish(QoS::ExactlyOnce, 1, "a", 0);
         inbound.handle_publish(&first).unwrap();
-        inbound.accept(first.packet_id.unwrap());
-        assert_eq!(inbound.handle_publish(&first), Ok(Incoming::Duplicate), "a retransmission uses no quota");
+        inbound.accept(first.packet_id.unwrap(), None);
+        assert_eq!(
+            answer(&mut inbound, &first),
+            Ok("(duplicate)".to_owned()),
+            "a retransmission uses no quota"
+        );
         for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
             let second = publish(qos, 2, "a", 0);
-            assert_eq!(inbound.handle_publish(&second), Err(ReasonCode::ReceiveMaximumExceeded));
+            assert_eq!(answer(&mut inbound, &second), Err(ReasonCode::ReceiveMaximumExceeded));
         }
         inbound.handle_pubrel(first.packet_id.unwrap());
         assert!(inbound.handle_publish(&publish(QoS::AtLeastOnce, 2, "a", 0)).is_ok());
@@ -199,7 +253,7 @@ mod tests {
         for id in 1..=1_100 {
             let message = publish(QoS::ExactlyOnce, id, "a", 0);
             assert!(inbound.handle_publish(&message).is_ok());
-            inbound.accept(message.packet_id.unwrap());
+            inbound.accept(message.packet_id.unwrap(), None);
         }
     }
 }

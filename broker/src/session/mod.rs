@@ -4,11 +4,16 @@
 //! the connection that is attached works on both, publishers of other connections only on `outbound`. No two locks of
 //! sessions are ever held at once.
 
+mod assured;
+mod entry;
+mod flows;
 mod inbound;
 mod outbound;
+mod receipt;
 mod registry;
 #[cfg(test)]
 mod testing;
+mod unsettled;
 mod window;
 
 use std::{
@@ -23,19 +28,29 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::MutexGuard, task::AbortHandle, time::Instant};
 
+pub use assured::{LOAD_BYTES, LOAD_MESSAGES, Wanted, Work};
+pub use flows::Place;
 pub use inbound::{Inbound, Incoming};
 pub use outbound::{ClientSettings, Outbound};
+pub use receipt::{Bell, Outcome, Receipt};
 pub use registry::Registry;
 
 use crate::{
-    access::Grant, clock, codec::ReasonCode, limits::Limits, message::Message,
+    access::Grant,
+    clock,
+    codec::ReasonCode,
+    limits::Limits,
+    message::Message,
+    store::{SessionRecord, Slot, StoredSession, WillRecord},
     subscriptions::SubscriptionOptions,
 };
 
 /// A session: identified by the authenticated name **and** the Client Identifier.
 pub struct Session {
-    /// Unique within the process, never 0.
+    /// Unique, never 0. One of a session that is kept is its slot, any other one higher and never used again.
     pub id: u64,
+    /// Its place in the store, if it is kept.
+    pub slot: Option<Slot>,
     /// The authenticated name.
     pub name: Arc<str>,
     /// The Client Identifier.
@@ -46,6 +61,8 @@ pub struct Session {
     pub outbound: Mutex<Outbound>,
     /// How long the session lasts and what it leaves behind.
     pub lifetime: Mutex<Lifetime>,
+    /// Rings when an answer to the client may be due, whichever connection asked for it.
+    pub bell: Arc<Bell>,
     /// Held by the one connection that works with this session.
     attachment: tokio::sync::Mutex<()>,
     /// Connections that want to take the session over.
@@ -65,6 +82,10 @@ pub struct Lifetime {
     pub presence: SessionPresence,
     /// Whether a connection was attached before.
     pub begun: bool,
+    /// How long the session outlives its connection, in seconds.
+    pub expiry: u32,
+    /// What its client may do, since the last login or start.
+    pub grant: Option<Arc<dyn Grant>>,
 }
 
 /// Whether a session has a connection.
@@ -97,17 +118,43 @@ pub struct PendingWill {
 
 impl Session {
     /// A new session that nothing is attached to yet.
-    pub fn new(id: u64, name: Arc<str>, client_id: &str, limits: &Limits) -> Self {
+    pub fn new(id: SessionId, name: Arc<str>, client_id: &str, limits: &Limits) -> Self {
         Self {
-            id,
+            id: id.number(),
+            slot: id.slot(),
             name,
             client_id: client_id.into(),
             inbound: Mutex::new(Inbound::new(limits.receive_maximum, limits.topic_alias_maximum)),
-            outbound: Mutex::new(Outbound::new(limits)),
+            outbound: Mutex::new(Outbound::new(limits, id.slot().is_some())),
             lifetime: Mutex::new(Lifetime::default()),
+            bell: Arc::default(),
             attachment: tokio::sync::Mutex::new(()),
             newcomers: AtomicUsize::new(0),
             last_heard: AtomicU64::new(clock::unix_ms()),
+        }
+    }
+
+    /// A session as it was kept. Its lifetime is still to be set.
+    pub fn restored(stored: &StoredSession, limits: &Limits) -> Self {
+        let record = &stored.record;
+        let new =
+            Self::new(SessionId::Kept(record.slot), Arc::clone(&record.name), &record.client_id, limits);
+        new.inbound.lock().restore(&stored.unreleased);
+        Self { outbound: Mutex::new(Outbound::restored(limits, stored)), ..new }
+    }
+
+    /// What is kept of it; `left_at` is when its connection ended, in milliseconds since the Unix epoch.
+    pub fn record(&self, slot: Slot, left_at: Option<u64>) -> SessionRecord {
+        let sent_below = self.outbound.lock().sent_below();
+        let lifetime = self.lifetime.lock();
+        SessionRecord {
+            slot,
+            name: Arc::clone(&self.name),
+            client_id: self.client_id.clone(),
+            expiry: lifetime.expiry,
+            left_at,
+            sent_below,
+            will: lifetime.will.as_ref().map(PendingWill::record),
         }
     }
 
@@ -174,6 +221,40 @@ impl Session {
         match self.lifetime.lock().presence {
             SessionPresence::Offline { since, .. } => Some(since),
             SessionPresence::Online | SessionPresence::Ended => None,
+        }
+    }
+}
+
+/// What a new session is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionId {
+    /// It is kept, in this place.
+    Kept(Slot),
+    /// It ends with its connection, or with the process.
+    Passing(u64),
+}
+
+impl SessionId {
+    fn number(self) -> u64 {
+        match self {
+            Self::Kept(slot) => slot.into(),
+            Self::Passing(number) => number,
+        }
+    }
+
+    fn slot(self) -> Option<Slot> {
+        match self {
+            Self::Kept(slot) => Some(slot),
+            Self::Passing(_) => None,
+        }
+    }
+}
+
+impl PendingWill {
+    fn record(&self) -> WillRecord {
+        WillRecord {
+            message: self.message.clone(),
+            delay: u32::try_from(self.delay.as_secs()).unwrap_or(u32::MAX),
         }
     }
 }

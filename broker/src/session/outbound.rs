@@ -1,25 +1,33 @@
 //! What a client receives: what waits for it, what is in flight to it, and the next packet to write.
 
-use std::{collections::HashMap, num::NonZeroU16, task::Waker};
+use std::{collections::HashMap, num::NonZeroU16, sync::Arc, task::Waker};
 
-use super::window::{Resend, Window};
+use super::{
+    assured::{Assured, Wanted, Work},
+    entry::Content,
+    flows::Place,
+    window::{Received, Window},
+};
 use crate::{
+    access::Flow,
     codec::{PacketId, ReasonCode, ServerAck, ServerPacket, ServerPublish, Version},
-    limits::{Limits, WhenFull},
+    limits::Limits,
     message::Expired,
-    queue::{Delivery, Queue, QueueFull, Reservation},
+    queue::{Delivery, LiveQueue, QueueFull},
+    store::{Loaded, Sequence, StoredSession, Totals, Trim},
 };
 
 /// The sending half of a session's protocol state. Without sockets and clocks; all times are milliseconds since the
-/// Unix epoch.
+/// Unix epoch. What is to be done with the store is taken with [`Outbound::take_work`].
 #[derive(Debug)]
 pub struct Outbound {
-    when_full: WhenFull,
     max_inflight: NonZeroU16,
     topic_alias_maximum: u16,
-    live: Queue,
-    assured: Queue,
+    live: LiveQueue,
+    assured: Assured,
     window: Window,
+    /// PUBRELs that may go out now.
+    released: Vec<PacketId>,
     client: Option<Client>,
     waker: Option<Waker>,
     close_request: Option<ReasonCode>,
@@ -69,15 +77,24 @@ struct Client {
 }
 
 impl Outbound {
-    /// The state of a new session without a connection.
-    pub fn new(limits: &Limits) -> Self {
+    /// The state of a new session without a connection. `kept` says whether it is in the store.
+    pub fn new(limits: &Limits, kept: bool) -> Self {
+        Self::with(limits, Assured::new(kept))
+    }
+
+    /// The state of a session as it was kept.
+    pub fn restored(limits: &Limits, stored: &StoredSession) -> Self {
+        Self::with(limits, Assured::restored(stored, limits.max_inflight.get()))
+    }
+
+    fn with(limits: &Limits, assured: Assured) -> Self {
         Self {
-            when_full: limits.flow.when_full,
             max_inflight: limits.max_inflight,
             topic_alias_maximum: limits.topic_alias_maximum,
-            live: Queue::new(limits.live_queue),
-            assured: Queue::new(limits.flow.queue),
+            live: LiveQueue::new(limits.live_queue),
+            assured,
             window: Window::default(),
+            released: Vec::new(),
             client: None,
             waker: None,
             close_request: None,
@@ -86,11 +103,12 @@ impl Outbound {
         }
     }
 
-    /// A network connection begins: what is in flight is sent again.
+    /// A network connection begins: what was in flight is sent again.
     pub fn handle_connect(&mut self, settings: ClientSettings) {
         self.client = Some(Client::new(settings, self.topic_alias_maximum));
         self.close_request = None;
-        self.window.handle_resume();
+        self.live_first = false;
+        self.assured.load_if_low();
     }
 
     /// The network connection ended: QoS 0 messages that wait are gone.
@@ -98,12 +116,19 @@ impl Outbound {
         self.client = None;
         self.waker = None;
         self.live.clear();
+        self.released = Vec::new();
+        self.assured.handle_disconnect(self.window.take_all().collect());
+    }
+
+    /// What is to be done with the store after the last call.
+    pub fn take_work(&mut self) -> Vec<Work> {
+        self.assured.take_work()
     }
 
     /// Takes a QoS 0 message; never refuses. Without a connection it is gone, as QoS 0 says.
     pub fn push_live(&mut self, delivery: Delivery) {
         if self.client.is_some() {
-            self.dropped.live += self.live.push_dropping_oldest(delivery) as u64;
+            self.dropped.live += self.live.push(delivery) as u64;
             self.wake();
         }
     }
@@ -111,13 +136,10 @@ impl Outbound {
     /// Takes a QoS 1 or 2 message.
     ///
     /// # Errors
-    /// [`QueueFull`] if the queue is full and the newest message has to give way.
-    pub fn push_assured(&mut self, delivery: Delivery) -> Result<(), QueueFull> {
-        match self.when_full {
-            WhenFull::Reject => self.assured.push(delivery)?,
-            WhenFull::DropOldest => self.dropped.oldest += self.assured.push_dropping_oldest(delivery) as u64,
-        }
-        self.wake();
+    /// [`QueueFull`] if its flow is full and the newest message has to give way.
+    pub fn push_assured(&mut self, flow: &Flow, delivery: Delivery, wanted: Wanted) -> Result<(), QueueFull> {
+        let place = self.reserve(flow, &delivery)?;
+        self.push_reserved(flow, place, delivery, wanted);
         Ok(())
     }
 
@@ -125,52 +147,121 @@ impl Outbound {
     ///
     /// # Errors
     /// [`QueueFull`].
-    pub fn reserve(&mut self, delivery: &Delivery) -> Result<Option<Reservation>, QueueFull> {
-        match self.when_full {
-            WhenFull::Reject => self.assured.reserve(delivery).map(Some),
-            WhenFull::DropOldest => Ok(None),
-        }
+    pub fn reserve(&mut self, flow: &Flow, delivery: &Delivery) -> Result<Option<Place>, QueueFull> {
+        self.assured.reserve(flow, delivery)
     }
 
     /// Takes the message that a place was promised for.
-    pub fn push_reserved(&mut self, reservation: Option<Reservation>, delivery: Delivery) {
-        match reservation {
-            Some(reservation) => self.assured.push_reserved(reservation, delivery),
-            None => self.dropped.oldest += self.assured.push_dropping_oldest(delivery) as u64,
-        }
+    pub fn push_reserved(&mut self, flow: &Flow, place: Option<Place>, delivery: Delivery, wanted: Wanted) {
+        let online = self.client.is_some();
+        let in_flight_from = self.window.first();
+        self.dropped.oldest += self.assured.push(flow, place, delivery, wanted, online, in_flight_from);
         self.wake();
     }
 
     /// Gives the promised place back.
-    pub fn release(&mut self, reservation: Option<Reservation>) {
-        if let Some(reservation) = reservation {
-            self.assured.release(reservation);
-        }
+    pub fn release(&mut self, place: Option<Place>) {
+        self.assured.release(place);
     }
 
     /// PUBACK from the client. One that nothing waits for is ignored.
     pub fn handle_puback(&mut self, packet_id: PacketId) {
-        self.window.handle_puback(packet_id);
+        if let Some(sequence) = self.window.handle_puback(packet_id) {
+            self.assured.handle_arrived(sequence);
+        }
     }
 
-    /// PUBREC from the client: writes the PUBREL that it calls for.
+    /// PUBREC from the client: writes the PUBREL that it calls for, unless it has to be kept before that it came.
     pub fn handle_pubrec(&mut self, packet_id: PacketId, reason: ReasonCode, out: &mut Vec<u8>) {
-        if let (Some(client), Some(reason)) = (&self.client, self.window.handle_pubrec(packet_id, reason)) {
-            pubrel(packet_id, reason).encode(client.settings.version, out);
+        let Some(client) = &self.client else { return };
+        let version = client.settings.version;
+        match self.window.handle_pubrec(packet_id, reason) {
+            Received::Nothing => {}
+            Received::Refused(sequence) => self.assured.handle_arrived(sequence),
+            Received::PubRel(reason) => pubrel(packet_id, reason).encode(version, out),
+            Received::Release(sequence) if self.assured.handle_received(sequence) => {}
+            Received::Release(sequence) => {
+                self.window.handle_released(sequence);
+                pubrel(packet_id, ReasonCode::Success).encode(version, out);
+            }
         }
     }
 
     /// PUBCOMP from the client. One that nothing waits for is ignored.
     pub fn handle_pubcomp(&mut self, packet_id: PacketId) {
-        self.window.handle_pubcomp(packet_id);
+        if let Some(sequence) = self.window.handle_pubcomp(packet_id) {
+            self.assured.handle_arrived(sequence);
+        }
+    }
+
+    /// [`Work::Write`] was done, or failed.
+    pub fn handle_written(&mut self, sequence: Sequence, written: bool) {
+        self.assured.handle_written(sequence, written);
+        self.load_if_online();
+        self.wake();
+    }
+
+    /// [`Work::Release`] was done.
+    pub fn handle_released(&mut self, sequence: Sequence) {
+        if let Some(packet_id) = self.window.handle_released(sequence) {
+            self.released.push(packet_id);
+            self.wake();
+        }
+    }
+
+    /// [`Work::Load`] was done; `None` if it failed. `allowed` says whether the session may still hear a topic.
+    pub fn handle_loaded(
+        &mut self,
+        from: Sequence,
+        below: Sequence,
+        loaded: Option<Loaded>,
+        allowed: impl Fn(&str) -> bool,
+    ) {
+        let failed = loaded.is_none();
+        self.assured.handle_loaded(from, below, loaded, self.client.is_some(), allowed);
+        if !failed {
+            self.load_if_online();
+        }
+        self.wake();
+    }
+
+    /// [`Work::Trim`] was done; nothing was removed if it failed.
+    pub fn handle_trimmed(&mut self, flow: &Arc<str>, what: Trim, removed: Totals) {
+        match what {
+            Trim::Oldest { .. } => self.dropped.oldest += removed.messages,
+            Trim::Expired(_) => self.dropped.expired += removed.messages,
+        }
+        self.assured.handle_trimmed(flow, removed);
+        self.load_if_online();
+    }
+
+    /// The store can be used again: tries again what failed meanwhile.
+    pub fn handle_store_recovered(&mut self) {
+        for sequence in self.window.releasing() {
+            self.assured.handle_received(sequence);
+        }
+        self.load_if_online();
+    }
+
+    /// If messages wait for their acknowledgement before they are written: the number of the next message. Once a moment
+    /// has passed, those below are written with [`Outbound::write_below`].
+    pub fn unwritten_below(&self) -> Option<Sequence> {
+        self.assured.first_unwritten().map(|_| self.assured.next())
+    }
+
+    /// Has messages below written that are not acknowledged yet.
+    pub fn write_below(&mut self, below: Sequence) {
+        self.assured.write_below(below, |sequence| self.window.get(sequence));
+    }
+
+    /// Messages below were sent before the connection that is, or comes next.
+    pub fn sent_below(&self) -> Sequence {
+        self.assured.sent_below()
     }
 
     /// Appends the next packets to `out` until it holds `budget` bytes or more, or nothing may be sent now.
     pub fn poll_transmit(&mut self, now: u64, budget: usize, out: &mut Vec<u8>) {
-        self.transmit_again(now, budget, out);
-        if self.window.is_resending() {
-            return self.transmit_live(now, budget, out);
-        }
+        self.transmit_released(out);
         if self.live_first {
             self.transmit_live(now, budget, out);
             self.transmit_assured(now, budget, out);
@@ -192,10 +283,10 @@ impl Outbound {
         self.close_request
     }
 
-    /// Forgets all messages and all that is in flight: the session is over.
-    pub fn clear(&mut self) {
+    /// Forgets all messages and all that is in flight, and takes no more: the session is over.
+    pub fn end(&mut self) {
         self.live.clear();
-        self.assured.clear();
+        self.assured.end();
         self.window = Window::default();
     }
 
@@ -224,6 +315,13 @@ impl Outbound {
         std::mem::take(&mut self.dropped)
     }
 
+    fn transmit_released(&mut self, out: &mut Vec<u8>) {
+        let Some(client) = &self.client else { return };
+        for packet_id in self.released.drain(..) {
+            pubrel(packet_id, ReasonCode::Success).encode(client.settings.version, out);
+        }
+    }
+
     fn transmit_live(&mut self, now: u64, budget: usize, out: &mut Vec<u8>) {
         let Some(client) = &mut self.client else { return };
         while out.len() < budget
@@ -237,49 +335,49 @@ impl Outbound {
         }
     }
 
+    /// What was in flight when the session was resumed comes first and again, PUBLISH with DUP `[MQTT-4.4.0-1]`, within
+    /// the Receive Maximum of the new connection `[MQTT-3.3.4-9]`.
     fn transmit_assured(&mut self, now: u64, budget: usize, out: &mut Vec<u8>) {
         let Some(client) = &mut self.client else { return };
-        let allowed = usize::from(client.settings.receive_maximum.min(self.max_inflight).get());
+        let receive_maximum = client.settings.receive_maximum;
         while out.len() < budget
-            && self.window.len() < allowed
-            && let Some(delivery) = self.assured.pop()
+            && let Some(next) = self.assured.front()
         {
-            let Ok(expiry) = delivery.message.remaining_expiry(now) else {
-                self.dropped.expired += 1;
-                continue;
-            };
-            let packet_id = self.window.free_id();
-            if client.write(&delivery, Some(packet_id), false, expiry, out) {
-                self.window.add(packet_id, delivery);
-            } else {
-                self.dropped.too_large += 1;
-            }
-        }
-    }
-
-    /// Sends again what was in flight when the session was resumed, PUBLISH with DUP `[MQTT-4.4.0-1]`, within the Receive
-    /// Maximum of the new connection `[MQTT-3.3.4-9]`.
-    fn transmit_again(&mut self, now: u64, budget: usize, out: &mut Vec<u8>) {
-        let Some(client) = &mut self.client else { return };
-        let allowed = usize::from(client.settings.receive_maximum.get());
-        while out.len() < budget {
-            match self.window.poll_resend(allowed) {
-                None => return,
-                Some(Resend::PubRel(packet_id)) => {
+            let packet_id = next.packet_id();
+            match &next.content {
+                Content::Released => {
                     pubrel(packet_id, ReasonCode::Success).encode(client.settings.version, out);
-                    self.window.resent();
                 }
-                Some(Resend::Publish(packet_id, delivery)) => {
+                Content::Message(delivery) => {
+                    let allowed =
+                        if next.again { receive_maximum } else { receive_maximum.min(self.max_inflight) };
+                    if self.window.len() >= usize::from(allowed.get()) || self.window.contains(packet_id) {
+                        break;
+                    }
                     // A delivery that has begun is completed, however late.
+                    if !next.again && next.expires_at <= now {
+                        self.dropped.expired += 1;
+                        self.assured.drop_front();
+                        continue;
+                    }
                     let expiry = delivery.message.remaining_expiry(now).unwrap_or(Some(0));
-                    if client.write(delivery, Some(packet_id), true, expiry, out) {
-                        self.window.resent();
-                    } else {
+                    if !client.write(delivery, Some(packet_id), next.again, expiry, out) {
                         self.dropped.too_large += 1;
-                        self.window.discard_resend();
+                        self.assured.drop_front();
+                        continue;
                     }
                 }
             }
+            if let Some(sent) = self.assured.take_front() {
+                self.window.add(sent);
+            }
+        }
+        self.assured.load_if_low();
+    }
+
+    fn load_if_online(&mut self) {
+        if self.client.is_some() {
+            self.assured.load_if_low();
         }
     }
 }
@@ -363,3 +461,7 @@ mod tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;
+
+#[cfg(test)]
+#[path = "kept_model_tests.rs"]
+mod kept_model_tests;

@@ -9,12 +9,12 @@ use std::{
 };
 
 use super::{
-    super::testing::{Sent, client, delivery, expiring, id, read},
+    super::testing::{OneFlow, Sent, client, delivery, expiring, id, read},
     *,
 };
 use crate::{
     codec::QoS,
-    limits::{FlowLimits, QueueLimits},
+    limits::{FlowLimits, QueueLimits, WhenFull},
 };
 
 const ALL: usize = usize::MAX;
@@ -64,7 +64,7 @@ fn the_budget_counts_what_is_in_the_buffer_already() {
 fn no_more_in_flight_than_either_side_allows() {
     for (max_inflight, receive_maximum) in [(3, 9), (9, 3)] {
         let limits = Limits { max_inflight: id(max_inflight), ..Limits::default() };
-        let mut outbound = Outbound::new(&limits);
+        let mut outbound = OneFlow::new(&limits);
         outbound.handle_connect(ClientSettings { receive_maximum: id(receive_maximum), ..client() });
         for number in 0..6 {
             let qos = if number % 2 == 0 { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
@@ -166,7 +166,7 @@ fn a_message_that_expires_in_flight_is_completed() {
 #[test]
 fn what_exceeds_the_maximum_packet_size_is_dropped_counted_and_takes_no_room_3_1_2_24() {
     let limits = Limits { max_inflight: id(1), ..Limits::default() };
-    let mut outbound = Outbound::new(&limits);
+    let mut outbound = OneFlow::new(&limits);
     // 2 bytes of header, 3 of topic, 2 of packet id, 1 of property length.
     outbound.handle_connect(ClientSettings { maximum_packet_size: Some(8 + 5), ..client() });
     for payload in ["123456", "12345"] {
@@ -196,7 +196,7 @@ fn what_was_in_flight_and_is_too_large_for_the_new_connection_gives_its_room_bac
 #[test]
 fn aliases_up_to_the_lower_maximum_and_anew_with_each_connection() {
     for (ours, theirs) in [(2, 10), (10, 2)] {
-        let mut outbound = Outbound::new(&Limits { topic_alias_maximum: ours, ..Limits::default() });
+        let mut outbound = OneFlow::new(&Limits { topic_alias_maximum: ours, ..Limits::default() });
         for _ in 0..2 {
             outbound.handle_connect(ClientSettings { topic_alias_maximum: theirs, ..client() });
             for topic in ["first", "first", "second", "third", "second", "third"] {
@@ -220,7 +220,7 @@ fn no_aliases_for_who_asked_for_none() {
 
 #[test]
 fn an_alias_of_a_packet_that_was_not_written_is_not_set() {
-    let mut outbound = Outbound::new(&Limits::default());
+    let mut outbound = OneFlow::new(&Limits::default());
     let settings = ClientSettings { maximum_packet_size: Some(20), topic_alias_maximum: 5, ..client() };
     outbound.handle_connect(settings);
     outbound.push_live(delivery("topic", QoS::AtMostOnce, "more than the client takes"));
@@ -231,7 +231,7 @@ fn an_alias_of_a_packet_that_was_not_written_is_not_set() {
 /// Regression: the three bytes of the alias made the packet too large, and the message was dropped.
 #[test]
 fn an_alias_that_makes_a_packet_too_large_costs_the_alias_not_the_message() {
-    let mut outbound = Outbound::new(&Limits::default());
+    let mut outbound = OneFlow::new(&Limits::default());
     // A header of 2 bytes, a topic of 3, a property length of 1.
     let settings = ClientSettings { maximum_packet_size: Some(6 + 10), topic_alias_maximum: 1, ..client() };
     outbound.handle_connect(settings);
@@ -256,7 +256,7 @@ fn the_live_queue_drops_the_oldest_and_counts_them() {
 
 #[test]
 fn qos_0_is_for_who_is_connected() {
-    let mut outbound = Outbound::new(&Limits::default());
+    let mut outbound = OneFlow::new(&Limits::default());
     outbound.push_live(live("before"));
     outbound.handle_connect(client());
     outbound.push_live(live("not read"));
@@ -272,8 +272,8 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
     let queue = QueueLimits { messages: 2, bytes: 10_000 };
     let limits =
         |when_full| Limits { flow: FlowLimits { queue, when_full, max_age: None }, ..Limits::default() };
-    let mut rejects = Outbound::new(&limits(WhenFull::Reject));
-    let mut drops = Outbound::new(&limits(WhenFull::DropOldest));
+    let mut rejects = OneFlow::new(&limits(WhenFull::Reject));
+    let mut drops = OneFlow::new(&limits(WhenFull::DropOldest));
     for name in ["a", "b"] {
         rejects.push_assured(assured(name)).unwrap();
         drops.push_assured(assured(name)).unwrap();
@@ -286,12 +286,12 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
     rejects.handle_connect(client());
     drops.handle_connect(client());
     assert_eq!(briefs(&mut rejects), ["1#1 a", "1#2 b"]);
-    assert_eq!(briefs(&mut drops), ["1#1 c", "1#2 d"]);
+    assert_eq!(briefs(&mut drops), ["1#3 c", "1#4 d"]);
     assert_eq!(rejects.push_assured(assured("c")), Ok(()), "those in flight do not count");
 }
 
 #[test]
-fn a_promised_place_is_kept_and_given_back_also_if_the_session_begins_anew() {
+fn a_promised_place_is_kept_and_given_back() {
     let queue = QueueLimits { messages: 1, bytes: 10_000 };
     let mut outbound =
         connected(&Limits { flow: FlowLimits { queue, ..Limits::default().flow }, ..Limits::default() });
@@ -302,20 +302,22 @@ fn a_promised_place_is_kept_and_given_back_also_if_the_session_begins_anew() {
     assert_eq!(briefs(&mut outbound), ["1#1 promised"]);
 
     let place = outbound.reserve(&assured("never")).unwrap();
-    outbound.clear();
     assert_eq!(outbound.push_assured(assured("no room")), Err(QueueFull));
     outbound.release(place);
     outbound.push_assured(assured("room")).unwrap();
-    assert_eq!(outbound.pending(), 1);
+    assert_eq!(outbound.pending(), 2);
 }
 
 #[test]
-fn clear_forgets_what_waits_and_what_is_in_flight() {
+fn a_session_that_is_over_forgets_what_it_has_and_takes_no_more() {
     let mut outbound = connected(&Limits { max_inflight: id(1), ..Limits::default() });
     outbound.push_assured(assured("in flight")).unwrap();
     outbound.push_assured(assured("waits")).unwrap();
     briefs(&mut outbound);
-    outbound.clear();
+    let place = outbound.reserve(&assured("promised")).unwrap();
+    outbound.end();
+    outbound.push_reserved(place, assured("promised"));
+    outbound.push_assured(assured("too late")).unwrap();
     assert_eq!(outbound.pending(), 0);
     outbound.handle_disconnect();
     outbound.handle_connect(client());
@@ -336,10 +338,10 @@ fn whoever_registers_is_woken_exactly_once_for_each_time() {
     outbound.request_close(ReasonCode::ServerShuttingDown);
     assert_eq!(woken(), 1);
     for wake in [
-        |outbound: &mut Outbound| outbound.push_live(live("a")),
-        |outbound: &mut Outbound| outbound.push_assured(assured("a")).unwrap(),
-        |outbound: &mut Outbound| outbound.request_close(ReasonCode::SessionTakenOver),
-        |outbound: &mut Outbound| {
+        |outbound: &mut OneFlow| outbound.push_live(live("a")),
+        |outbound: &mut OneFlow| outbound.push_assured(assured("a")).unwrap(),
+        |outbound: &mut OneFlow| outbound.request_close(ReasonCode::SessionTakenOver),
+        |outbound: &mut OneFlow| {
             let place = outbound.reserve(&assured("a")).unwrap();
             outbound.push_reserved(place, assured("a"));
         },
@@ -364,8 +366,8 @@ fn a_close_request_holds_until_the_next_connection() {
     assert_eq!(outbound.close_request(), None);
 }
 
-fn connected(limits: &Limits) -> Outbound {
-    let mut outbound = Outbound::new(limits);
+fn connected(limits: &Limits) -> OneFlow {
+    let mut outbound = OneFlow::new(limits);
     outbound.handle_connect(client());
     outbound
 }
@@ -382,17 +384,17 @@ fn qos_of(qos: u8) -> QoS {
     [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][usize::from(qos)]
 }
 
-fn sent(outbound: &mut Outbound, budget: usize) -> Vec<Sent> {
+fn sent(outbound: &mut OneFlow, budget: usize) -> Vec<Sent> {
     let mut out = Vec::new();
     outbound.poll_transmit(0, budget, &mut out);
     read(&out, Version::V5)
 }
 
-fn briefs(outbound: &mut Outbound) -> Vec<String> {
+fn briefs(outbound: &mut OneFlow) -> Vec<String> {
     sent(outbound, ALL).iter().map(Sent::brief).collect()
 }
 
-fn topics(outbound: &mut Outbound) -> Vec<(String, u16)> {
+fn topics(outbound: &mut OneFlow) -> Vec<(String, u16)> {
     let topic = |packet| match packet {
         Sent::Publish { topic, alias, .. } => (topic, alias),
         Sent::PubRel { .. } => panic!("{packet:?}"),

@@ -10,14 +10,13 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Session;
+use super::{Session, SessionId};
 use crate::limits::Limits;
 
 /// All sessions of a broker.
-#[derive(Default)]
 pub struct Registry {
     by_name: Mutex<HashMap<Arc<str>, Vec<Arc<Session>>>>,
-    last_id: AtomicU64,
+    last_passing: AtomicU64,
 }
 
 /// The session that a CONNECT asked for.
@@ -29,16 +28,41 @@ pub struct Found {
 }
 
 impl Registry {
+    /// Without sessions, for a process that is the `starts`-th one of its store, from 1: so that no number of a session
+    /// that is not kept is used again as long as messages may name it.
+    pub fn new(starts: u64) -> Self {
+        Self { by_name: Mutex::default(), last_passing: AtomicU64::new(starts << 32) }
+    }
+
+    /// A number for a session that is not kept.
+    pub fn passing(&self) -> SessionId {
+        SessionId::Passing(self.last_passing.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Puts a session in that was kept.
+    pub fn restore(&self, session: Arc<Session>) {
+        self.by_name.lock().entry(Arc::clone(&session.name)).or_default().push(session);
+    }
+
     /// Finds the session or makes a new one. Where the name has as many as it may, the one that is offline for longest
     /// gives way; where all are online, the one that was heard from least recently: most likely its client is gone and
     /// nobody has noticed.
-    pub fn find_or_create(&self, name: &str, client_id: &str, limits: &Limits) -> Found {
+    ///
+    /// `None` if a new one is needed and `new_id` has none for it.
+    pub fn find_or_create(
+        &self,
+        name: &str,
+        client_id: &str,
+        limits: &Limits,
+        new_id: impl FnOnce() -> Option<SessionId>,
+    ) -> Option<Found> {
         let mut by_name = self.by_name.lock();
         if let Some(session) =
             by_name.get(name).and_then(|all| all.iter().find(|s| *s.client_id == *client_id))
         {
-            return Found { session: Arc::clone(session), evicted: None };
+            return Some(Found { session: Arc::clone(session), evicted: None });
         }
+        let id = new_id()?;
         let shared_name = by_name.get_key_value(name).map_or_else(|| Arc::from(name), |(k, _)| Arc::clone(k));
         let sessions = by_name.entry(Arc::clone(&shared_name)).or_default();
         let evicted = if sessions.len() < limits.sessions_per_name {
@@ -49,10 +73,9 @@ impl Registry {
             let chosen = offline.min().map(|(_, id)| id).or_else(|| online.min().map(|(_, id)| id));
             sessions.iter().position(|session| Some(session.id) == chosen).map(|at| sessions.remove(at))
         };
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let session = Arc::new(Session::new(id, shared_name, client_id, limits));
         sessions.push(Arc::clone(&session));
-        Found { session, evicted }
+        Some(Found { session, evicted })
     }
 
     /// Takes a session out; nothing happens if it is not in.

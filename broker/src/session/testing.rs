@@ -1,17 +1,65 @@
 //! What the tests of this module share: deliveries, and what was sent as another codec reads it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::num::NonZeroU16;
+use std::{
+    num::NonZeroU16,
+    ops::{Deref, DerefMut},
+};
 
 use bytes::BytesMut;
 use symqtt_codec::{v3, v5};
 
-use super::ClientSettings;
+use super::{ClientSettings, Outbound, Place, Wanted};
 use crate::{
+    access::Flow,
     codec::{ForwardedProperties, PacketId, QoS, Version},
+    limits::Limits,
     message::{Message, MessageParts},
-    queue::Delivery,
+    queue::{Delivery, QueueFull},
 };
+
+/// The sending half of a session in whose queue all messages are of one flow.
+pub struct OneFlow {
+    outbound: Outbound,
+    pub flow: Flow,
+}
+
+impl OneFlow {
+    /// Of a session that is not kept.
+    pub fn new(limits: &Limits) -> Self {
+        Self::with(limits, Outbound::new(limits, false))
+    }
+
+    pub fn with(limits: &Limits, outbound: Outbound) -> Self {
+        Self { outbound, flow: Flow { name: "".into(), limits: limits.flow } }
+    }
+
+    pub fn push_assured(&mut self, delivery: Delivery) -> Result<(), QueueFull> {
+        self.outbound.push_assured(&self.flow, delivery, Wanted::default())
+    }
+
+    pub fn reserve(&mut self, delivery: &Delivery) -> Result<Option<Place>, QueueFull> {
+        self.outbound.reserve(&self.flow, delivery)
+    }
+
+    pub fn push_reserved(&mut self, place: Option<Place>, delivery: Delivery) {
+        self.outbound.push_reserved(&self.flow, place, delivery, Wanted::default());
+    }
+}
+
+impl Deref for OneFlow {
+    type Target = Outbound;
+
+    fn deref(&self) -> &Outbound {
+        &self.outbound
+    }
+}
+
+impl DerefMut for OneFlow {
+    fn deref_mut(&mut self) -> &mut Outbound {
+        &mut self.outbound
+    }
+}
 
 /// A packet that was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

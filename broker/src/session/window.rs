@@ -1,45 +1,49 @@
 //! The QoS 1 and 2 messages in flight to a client: sent and not acknowledged to the end.
 
-use std::{collections::VecDeque, num::NonZeroU16};
+use std::collections::VecDeque;
 
+use super::entry::{Content, Entry};
 use crate::{
     codec::{PacketId, QoS, ReasonCode},
-    queue::Delivery,
+    store::Sequence,
 };
 
 /// Room for entries that an empty window keeps: the memory of a burst is given back.
 const KEPT_CAPACITY: usize = 16;
 
-/// Messages in flight in the order in which they were sent first.
+/// Messages in flight on one network connection, in the order in which they were sent.
 #[derive(Debug, Default)]
 pub struct Window {
-    entries: VecDeque<Entry>,
-    last_id: u16,
-    /// How many of the first entries are to be sent again: those that were in flight when the session was resumed.
-    resend_from: Option<usize>,
+    entries: VecDeque<InFlight>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    id: PacketId,
+struct InFlight {
+    entry: Entry,
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// PUBLISH sent; PUBACK or PUBREC is awaited.
-    Published(Delivery),
+    Published,
+    /// PUBREC came; before PUBREL goes out it has to be kept that it came.
+    Releasing,
     /// PUBREL sent; PUBCOMP is awaited.
     Released,
 }
 
-/// What has to be sent again when a session is resumed `[MQTT-4.4.0-1]`.
-#[derive(Debug)]
-pub enum Resend<'a> {
-    /// PUBLISH with DUP.
-    Publish(PacketId, &'a Delivery),
-    /// PUBREL.
-    PubRel(PacketId),
+/// What a PUBREC calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Received {
+    /// It is the first for this message: release it.
+    Release(Sequence),
+    /// It came before: the PUBREL is due, with this reason.
+    PubRel(ReasonCode),
+    /// The client refused the message, which ends its handshake `[MQTT-4.3.3-4]`.
+    Refused(Sequence),
+    /// Nothing: PUBREL follows by itself, or there is no such message and the client does not want it either.
+    Nothing,
 }
 
 impl Window {
@@ -48,98 +52,98 @@ impl Window {
         self.entries.len()
     }
 
-    /// A Packet Identifier that is not in use. The caller keeps the window below 65,535 entries, so that there is one.
-    pub fn free_id(&mut self) -> PacketId {
-        loop {
-            self.last_id = self.last_id.wrapping_add(1);
-            if let Some(id) = NonZeroU16::new(self.last_id)
-                && self.entries.iter().all(|entry| entry.id != id)
-            {
-                return id;
-            }
-        }
+    /// Whether this Packet Identifier is in use.
+    pub fn contains(&self, id: PacketId) -> bool {
+        self.entries.iter().any(|in_flight| in_flight.entry.packet_id() == id)
     }
 
-    /// Adds a message that was sent for the first time.
-    pub fn add(&mut self, id: PacketId, delivery: Delivery) {
-        self.entries.push_back(Entry { id, state: State::Published(delivery) });
+    /// The oldest in flight.
+    pub fn first(&self) -> Option<Sequence> {
+        self.entries.front().map(|in_flight| in_flight.entry.sequence)
     }
 
-    /// PUBACK: the message has arrived. Says whether there was one.
-    pub fn handle_puback(&mut self, id: PacketId) -> bool {
-        self.remove(id, |state| matches!(state, State::Published(d) if d.qos == QoS::AtLeastOnce))
+    /// The message with this number, if it is in flight.
+    pub fn get(&self, sequence: Sequence) -> Option<&Entry> {
+        let at = self.entries.binary_search_by_key(&sequence, |in_flight| in_flight.entry.sequence).ok()?;
+        self.entries.get(at).map(|in_flight| &in_flight.entry)
     }
 
-    /// PUBREC: the reason for the PUBREL, or `None` if no PUBREL is due because the client refused the message, which
-    /// ends its handshake `[MQTT-4.3.3-4]`.
-    pub fn handle_pubrec(&mut self, id: PacketId, reason: ReasonCode) -> Option<ReasonCode> {
-        let exactly_once = |state: &State| matches!(state, State::Published(d) if d.qos == QoS::ExactlyOnce);
-        if reason.is_error() {
-            self.remove(id, exactly_once);
-            return None;
-        }
-        let entry = self.entries.iter_mut().find(|entry| entry.id == id);
-        match entry {
-            Some(entry) if exactly_once(&entry.state) || matches!(entry.state, State::Released) => {
-                entry.state = State::Released;
-                Some(ReasonCode::Success)
-            }
-            _ => Some(ReasonCode::PacketIdentifierNotFound),
-        }
-    }
-
-    /// PUBCOMP: the message has arrived exactly once. Says whether there was one.
-    pub fn handle_pubcomp(&mut self, id: PacketId) -> bool {
-        self.remove(id, |state| matches!(state, State::Released))
-    }
-
-    /// The session was resumed: all that is in flight is to be sent again, in its order.
-    pub fn handle_resume(&mut self) {
-        self.resend_from = (!self.entries.is_empty()).then_some(0);
-    }
-
-    /// Whether there is something left to be sent again. New messages have to wait for it.
-    pub fn is_resending(&self) -> bool {
-        self.resend_from.is_some()
-    }
-
-    /// The next one to be sent again while fewer than `allowed` of the earlier ones are unacknowledged; call
-    /// [`Window::resent`] when it was.
-    pub fn poll_resend(&self, allowed: usize) -> Option<Resend<'_>> {
-        let at = self.resend_from?;
-        let entry = self.entries.get(at)?;
-        match &entry.state {
-            State::Released => Some(Resend::PubRel(entry.id)),
-            State::Published(delivery) => (at < allowed).then_some(Resend::Publish(entry.id, delivery)),
-        }
-    }
-
-    /// The one that `poll_resend` gave was sent.
-    pub fn resent(&mut self) {
-        self.resend_from = self.resend_from.map(|at| at + 1).filter(|at| *at < self.entries.len());
-    }
-
-    /// Removes the one that `poll_resend` gave instead of sending it, because the client does not take it.
-    pub fn discard_resend(&mut self) {
-        if let Some(at) = self.resend_from {
-            self.entries.remove(at);
-            self.resend_from = Some(at).filter(|at| *at < self.entries.len());
-        }
-    }
-
-    fn remove(&mut self, id: PacketId, wanted: impl Fn(&State) -> bool) -> bool {
-        let Some(at) = self.entries.iter().position(|entry| entry.id == id && wanted(&entry.state)) else {
-            return false;
+    /// Adds what was sent: a PUBLISH, or the PUBREL of a message that was released on an earlier connection. Numbers
+    /// ascend.
+    pub fn add(&mut self, entry: Entry) {
+        let state = match entry.content {
+            Content::Message(_) => State::Published,
+            Content::Released => State::Released,
         };
-        self.entries.remove(at);
-        self.resend_from = self
-            .resend_from
-            .map(|resend_from| if at < resend_from { resend_from - 1 } else { resend_from })
-            .filter(|resend_from| *resend_from < self.entries.len());
+        self.entries.push_back(InFlight { entry, state });
+    }
+
+    /// PUBACK: which message has arrived, if one has.
+    pub fn handle_puback(&mut self, id: PacketId) -> Option<Sequence> {
+        self.remove(id, |in_flight| in_flight.awaits_first_answer(QoS::AtLeastOnce))
+    }
+
+    /// PUBREC.
+    pub fn handle_pubrec(&mut self, id: PacketId, reason: ReasonCode) -> Received {
+        if reason.is_error() {
+            let refused = self.remove(id, |in_flight| in_flight.awaits_first_answer(QoS::ExactlyOnce));
+            return refused.map_or(Received::Nothing, Received::Refused);
+        }
+        match self.entries.iter_mut().find(|in_flight| in_flight.entry.packet_id() == id) {
+            Some(in_flight) if in_flight.awaits_first_answer(QoS::ExactlyOnce) => {
+                in_flight.state = State::Releasing;
+                Received::Release(in_flight.entry.sequence)
+            }
+            Some(InFlight { state: State::Releasing, .. }) => Received::Nothing,
+            Some(InFlight { state: State::Released, .. }) => Received::PubRel(ReasonCode::Success),
+            _ => Received::PubRel(ReasonCode::PacketIdentifierNotFound),
+        }
+    }
+
+    /// It is kept that PUBREC came: the identifier of the PUBREL that is due, unless the message is not in flight any
+    /// more.
+    pub fn handle_released(&mut self, sequence: Sequence) -> Option<PacketId> {
+        let at = self.entries.binary_search_by_key(&sequence, |in_flight| in_flight.entry.sequence).ok()?;
+        let in_flight = self.entries.get_mut(at)?;
+        in_flight.state = State::Released;
+        in_flight.entry.content = Content::Released;
+        Some(in_flight.entry.packet_id())
+    }
+
+    /// PUBCOMP: which message has arrived exactly once, if one has.
+    pub fn handle_pubcomp(&mut self, id: PacketId) -> Option<Sequence> {
+        self.remove(id, |in_flight| in_flight.state == State::Released)
+    }
+
+    /// Those whose PUBREL waits until it is kept that PUBREC came.
+    pub fn releasing(&self) -> impl Iterator<Item = Sequence> {
+        self.entries
+            .iter()
+            .filter(|in_flight| in_flight.state == State::Releasing)
+            .map(|in_flight| in_flight.entry.sequence)
+    }
+
+    /// The network connection ended: takes all out. A message whose release is not kept yet counts as not released.
+    pub fn take_all(&mut self) -> impl DoubleEndedIterator<Item = Entry> {
+        std::mem::take(&mut self.entries).into_iter().map(|in_flight| in_flight.entry)
+    }
+
+    fn remove(&mut self, id: PacketId, wanted: impl Fn(&InFlight) -> bool) -> Option<Sequence> {
+        let at = self
+            .entries
+            .iter()
+            .position(|in_flight| in_flight.entry.packet_id() == id && wanted(in_flight))?;
+        let removed = self.entries.remove(at)?;
         if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
             self.entries = VecDeque::new();
         }
-        true
+        Some(removed.entry.sequence)
+    }
+}
+
+impl InFlight {
+    fn awaits_first_answer(&self, wanted: QoS) -> bool {
+        self.state == State::Published && self.entry.message().is_some_and(|delivery| delivery.qos == wanted)
     }
 }
 

@@ -227,7 +227,7 @@ pub fn connect(place: &dyn Place, name: &str) -> rusqlite::Result<Connection> {
     // Exclusive before the first access: the log's index then is in memory and no second process gets in.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", -4 * 1024)?;
+    connection.pragma_update(None, "cache_size", -2 * 1024)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     connection.pragma_update(None, "synchronous", "FULL")?;

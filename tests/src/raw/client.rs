@@ -34,9 +34,17 @@ enum Event {
 impl Client {
     /// Opens the connection, without a packet.
     pub fn open(addr: SocketAddr, version: Version) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self {
+        Self::try_open(addr, version).unwrap()
+    }
+
+    /// Opens the connection if somebody listens there.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn try_open(addr: SocketAddr, version: Version) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             version,
             stream,
             received: Vec::new(),
@@ -44,7 +52,7 @@ impl Client {
             next_id: 0,
             announced: Vec::new(),
             largest: 0,
-        }
+        })
     }
 
     /// The protocol version.
@@ -152,6 +160,22 @@ impl Client {
         self.expect_success(Kind::PubComp, id);
     }
 
+    /// Publishes these payloads with QoS 1, as many at a time as the server allows, and waits until all are acknowledged.
+    #[track_caller]
+    pub fn publish_all(&mut self, topic: &str, payloads: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        let mut payloads = payloads.into_iter();
+        loop {
+            let batch: Vec<_> = (1..=self.receive_maximum().min(1000)).zip(payloads.by_ref()).collect();
+            let Some(&(last, _)) = batch.last() else { return };
+            let publish = |(id, payload)| Publish::new(topic, payload).qos(1, id).encode(self.version);
+            let packets: Vec<u8> = batch.into_iter().flat_map(publish).collect();
+            self.send(packets);
+            for id in 1..=last {
+                self.expect_success(Kind::PubAck, id);
+            }
+        }
+    }
+
     /// The next packet, whatever it is.
     #[track_caller]
     pub fn receive(&mut self) -> Packet {
@@ -168,6 +192,18 @@ impl Client {
             Event::Packet(packet) => Some(packet),
             Event::Closed => None,
             Event::Nothing => panic!("expected a packet or the end of the connection, got nothing"),
+        }
+    }
+
+    /// The next packet, or `None` if there is none within this time.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn poll(&mut self, time: Duration) -> std::io::Result<Option<Packet>> {
+        match self.next(time) {
+            Event::Packet(packet) => Ok(Some(packet)),
+            Event::Nothing => Ok(None),
+            Event::Closed => Err(ErrorKind::ConnectionAborted.into()),
         }
     }
 

@@ -58,12 +58,12 @@ async fn a_client_that_reads_nothing_does_not_hold_its_successor_up() {
 async fn session_present_is_decided_by_who_was_attached_not_by_who_looked_first() {
     let world = World::start();
     let shared = &world.broker.shared;
-    let maker = shared.open_session("n", "a").await;
-    let finder = shared.open_session("n", "a").await;
-    let grant = Anything("n".into());
+    let maker = shared.open_session("n", "a", true).await.unwrap();
+    let finder = shared.open_session("n", "a", true).await.unwrap();
+    let grant: Arc<dyn Grant> = Arc::new(Anything("n".into()));
     for (session, present) in [(finder, false), (maker, true)] {
         let attachment = session.attach(crate::codec::ReasonCode::SessionTakenOver).await;
-        assert_eq!(shared.begin_session(&session, &grant), present);
+        assert_eq!(shared.begin_session(&session, &grant, None, 10), present);
         drop(attachment);
     }
 }

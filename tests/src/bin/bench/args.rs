@@ -54,12 +54,15 @@ pub(crate) struct Args {
     /// Threads of the load generator.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) threads: u8,
+    /// Let generator and relays share all cores while latency is measured, in place of keeping them apart.
+    #[arg(long)]
+    pub(crate) share_cores: bool,
     /// ior-bridge's binary [default: $IOR_BRIDGE_BIN, else target/release/ior-bridge].
     #[arg(long)]
     bridge: Option<PathBuf>,
     /// Environment variable for ior-bridge, may be repeated.
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    bridge_env: Vec<(String, String)>,
+    pub(crate) bridge_env: Vec<(String, String)>,
     /// mosquitto's binary [default: from $PATH or /usr/sbin].
     #[arg(long)]
     mosquitto: Option<PathBuf>,
@@ -73,9 +76,16 @@ pub(crate) struct Args {
     /// Only these of mosquitto, ior-bridge and the others; the first is what the rest is compared with.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Only these measurements.
+    /// Only these measurements [default: all but wear].
     #[arg(long, value_delimiter = ',', value_enum)]
     pub(crate) measure: Vec<Measure>,
+    /// Measure the wear too, once: it takes about five minutes for each relay.
+    #[arg(long)]
+    wear: bool,
+    /// Seconds of the wear at one message a second and idle; at 10 half as long, at 1,000 a sixth [default: 60, with
+    /// --quick 10].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(6..=86_400))]
+    wear_seconds: Option<u32>,
 }
 
 /// A group of rows.
@@ -85,6 +95,10 @@ pub(crate) enum Measure {
     Latency,
     Memory,
     Start,
+    /// QoS 1 to persistent sessions, on disk before it is acknowledged.
+    Durable,
+    /// Bytes that reach the device; takes minutes and needs root to count them all.
+    Wear,
 }
 
 impl Args {
@@ -101,7 +115,16 @@ impl Args {
     }
 
     pub(crate) fn wants(&self, measure: Measure) -> bool {
-        self.measure.is_empty() || self.measure.contains(&measure)
+        match measure {
+            Measure::Wear if self.wear => true,
+            Measure::Wear => self.measure.contains(&measure),
+            _ => self.measure.is_empty() || self.measure.contains(&measure),
+        }
+    }
+
+    /// How long the slowest rate of the wear is measured.
+    pub(crate) fn wear_seconds(&self) -> Duration {
+        Duration::from_secs(self.wear_seconds.unwrap_or(if self.quick { 10 } else { 60 }).into())
     }
 
     /// What is compared, the reference first.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Result;
 use crate::client::{Device, DevicePair};
-use crate::relay::codes;
+use crate::relay::{Keeping, codes};
 use crate::wire::Login;
 
 /// Writes `config/devices.json` and `config/connections.json`.
@@ -30,46 +30,57 @@ pub(crate) fn configure(directory: &Path, pairs: usize) -> Result<()> {
     Ok(())
 }
 
-/// The command that runs it on `address`, with its data in `directory`.
+/// The command that runs it on `address`, with its configuration in `directory` and its data in `data`; `environment`
+/// has the last word.
 pub(crate) fn command(
     binary: &Path,
-    directory: &Path,
+    (directory, data): (&Path, &Path),
     address: SocketAddr,
+    keeping: Keeping,
     environment: &[(String, String)],
 ) -> Command {
+    let durable: &[_] = match keeping {
+        Keeping::Shipped => &[],
+        Keeping::Durable | Keeping::Written => &[
+            ("IOR_BRIDGE__DURABILITY", "fsync"),
+            ("IOR_BRIDGE__LIMITS__QUEUE_MESSAGES", "100000000"),
+            ("IOR_BRIDGE__LIMITS__QUEUE_BYTES", "64GiB"),
+        ],
+    };
     let mut command = Command::new(binary);
     command
         .arg("--config")
         .arg(directory.join("config"))
         .env("IOR_BRIDGE__MQTT__LISTEN", address.to_string())
-        .env("IOR_BRIDGE__DATA_DIR", data(directory))
+        .env("IOR_BRIDGE__DATA_DIR", data)
+        .envs(durable.iter().copied())
         .envs(environment.iter().map(|(key, value)| (key, value)));
     command
 }
 
 /// The login of the first connection's `from`, once its credential file is written.
-pub(crate) fn first_login(directory: &Path) -> Result<Option<Login>> {
-    let file = credential_file(directory, 1, "from");
+pub(crate) fn first_login(data: &Path) -> Result<Option<Login>> {
+    let file = credential_file(data, 1, "from");
     // A start writes the files while this looks: one that is not whole yet is not there yet.
     Ok(if file.exists() { device(&file).ok().map(|device| device.login) } else { None })
 }
 
 /// Whether the credential files of both ends of every connection are there.
-pub(crate) fn is_complete(directory: &Path, pairs: usize) -> bool {
+pub(crate) fn is_complete(data: &Path, pairs: usize) -> bool {
     (1..=pairs).all(|number| {
         ["from", "to"]
             .iter()
-            .all(|end| fs::metadata(credential_file(directory, number, end)).is_ok_and(|file| file.len() > 0))
+            .all(|end| fs::metadata(credential_file(data, number, end)).is_ok_and(|file| file.len() > 0))
     })
 }
 
 /// All devices, from their credential files.
-pub(crate) fn devices(directory: &Path, pairs: usize) -> Result<Vec<DevicePair>> {
+pub(crate) fn devices(data: &Path, pairs: usize) -> Result<Vec<DevicePair>> {
     (1..=pairs)
         .map(|number| {
             Ok(DevicePair {
-                from: device(&credential_file(directory, number, "from"))?,
-                to: device(&credential_file(directory, number, "to"))?,
+                from: device(&credential_file(data, number, "from"))?,
+                to: device(&credential_file(data, number, "to"))?,
             })
         })
         .collect()
@@ -79,12 +90,8 @@ fn id(number: usize) -> String {
     format!("bench-{number}")
 }
 
-fn data(directory: &Path) -> PathBuf {
-    directory.join("data")
-}
-
-fn credential_file(directory: &Path, number: usize, end: &str) -> PathBuf {
-    data(directory).join("credentials/default").join(id(number)).join(format!("{end}.json"))
+fn credential_file(data: &Path, number: usize, end: &str) -> PathBuf {
+    data.join("credentials/default").join(id(number)).join(format!("{end}.json"))
 }
 
 fn device(file: &Path) -> Result<Device> {

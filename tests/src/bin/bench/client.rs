@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::Result;
-use crate::wire::{self, Login, Packet, Version};
+use crate::wire::{self, Login, Packet, Session, Version};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -27,12 +27,17 @@ pub(crate) struct DevicePair {
 }
 
 /// Connects and logs in; returns when the CONNACK said yes.
-pub(crate) fn connect(address: SocketAddr, version: Version, login: &Login) -> Result<TcpStream> {
+pub(crate) fn connect(
+    address: SocketAddr,
+    version: Version,
+    login: &Login,
+    session: Session,
+) -> Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     let mut out = Vec::new();
-    wire::connect(&mut out, version, login);
+    wire::connect(&mut out, version, login, session);
     stream.write_all(&out)?;
     expect(&mut stream, version, |packet| match packet {
         Packet::ConnAck { code: 0 } => Ok(()),
@@ -50,6 +55,12 @@ pub(crate) fn subscribe(stream: &mut TcpStream, version: Version, device: &Devic
         Packet::SubAck { code } if code == qos => Ok(()),
         other => Err(format!("{} could not subscribe: {other:?}", device.login.username).into()),
     })
+}
+
+/// Ends a session that outlasted its connection, with everything that waits in it.
+pub(crate) fn end_session(address: SocketAddr, version: Version, login: &Login) -> Result<()> {
+    disconnect(&mut connect(address, version, login, Session::Clean)?);
+    Ok(())
 }
 
 /// Says goodbye; a relay that does not listen any more is no error.

@@ -1,7 +1,7 @@
 //! Pairs of connected devices on one thread, driven by readiness: the load generator itself.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::Result;
 use crate::client::{self, DevicePair};
 use crate::line::Line;
 use crate::tally::Tally;
-use crate::wire::{self, Packet, PublishTemplate, Stamp, Version};
+use crate::wire::{self, Packet, PublishTemplate, Session, Stamp, Version};
 
 const TIMER: Token = Token(usize::MAX);
 const SCRATCH: usize = 64 * 1024;
@@ -24,13 +24,28 @@ pub(crate) struct Traffic {
     pub(crate) qos: u8,
     /// Payload size in bytes.
     pub(crate) size: usize,
+    pub(crate) subscribers: Subscribers,
+}
+
+/// Who the messages are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subscribers {
+    /// They are online, with sessions that end with their connections.
+    Clean,
+    /// They are online, with sessions that outlast their connections.
+    Persistent,
+    /// They are away until [`Fleet::recall`]; messages wait in their sessions, and each is over when its publisher is
+    /// acknowledged.
+    Away,
 }
 
 /// A publisher and its subscriber.
 pub(crate) struct Pair {
     number: u32,
     publisher: Line,
-    subscriber: Line,
+    /// `None` while it is away.
+    subscriber: Option<Line>,
+    devices: DevicePair,
     template: PublishTemplate,
     qos: u8,
     sent: u64,
@@ -51,15 +66,16 @@ pub(crate) struct Totals {
 
 /// All pairs of one thread.
 pub(crate) struct Fleet {
+    address: SocketAddr,
+    traffic: Traffic,
     poll: Poll,
     events: Events,
     scratch: Vec<u8>,
-    version: Version,
     pairs: Vec<Pair>,
     /// Pairs at which something happened in this turn.
     touched: Vec<usize>,
-    /// Messages received so far, whatever their number.
-    received: u64,
+    /// Messages that reached their end so far, whatever their number: a subscriber, or the session of one that is away.
+    arrived: u64,
 }
 
 impl Fleet {
@@ -70,22 +86,25 @@ impl Fleet {
         first: usize,
         traffic: Traffic,
     ) -> Result<Self> {
-        let Traffic { version, qos, size } = traffic;
+        let Traffic { version, qos, size, subscribers } = traffic;
         let poll = Poll::new()?;
         let mut pairs = Vec::with_capacity(devices.len());
         for (index, devices) in devices.iter().enumerate() {
             let number = u32::try_from(first + index)?;
-            let mut subscriber = client::connect(address, version, &devices.to.login)?;
+            let mut subscriber = client::connect(address, version, &devices.to.login, subscribers.session())?;
             client::subscribe(&mut subscriber, version, &devices.to, qos)?;
-            let mut subscriber = Line::new(subscriber)?;
-            let mut publisher = Line::new(client::connect(address, version, &devices.from.login)?)?;
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut publisher.stream, Token(2 * index), interest)?;
-            poll.registry().register(&mut subscriber.stream, Token(2 * index + 1), interest)?;
+            let subscriber = if subscribers == Subscribers::Away {
+                client::disconnect(&mut subscriber);
+                None
+            } else {
+                Some(listen(&poll, subscriber, Token(2 * index + 1))?)
+            };
+            let publisher = client::connect(address, version, &devices.from.login, Session::Clean)?;
             pairs.push(Pair {
                 number,
-                publisher,
+                publisher: listen(&poll, publisher, Token(2 * index))?,
                 subscriber,
+                devices: devices.clone(),
                 template: PublishTemplate::new(version, &devices.from.publish, qos, number, size),
                 qos,
                 sent: 0,
@@ -95,14 +114,37 @@ impl Fleet {
             });
         }
         Ok(Self {
+            address,
+            traffic,
             poll,
             events: Events::with_capacity(1024),
             scratch: vec![0; SCRATCH],
-            version,
             touched: Vec::with_capacity(pairs.len()),
             pairs,
-            received: 0,
+            arrived: 0,
         })
+    }
+
+    /// Gives every publisher a new connection, to a relay that was started again.
+    pub(crate) fn reconnect_publishers(&mut self) -> Result<()> {
+        for (index, pair) in self.pairs.iter_mut().enumerate() {
+            let (login, version) = (&pair.devices.from.login, self.traffic.version);
+            let stream = client::connect(self.address, version, login, Session::Clean)?;
+            pair.publisher = listen(&self.poll, stream, Token(2 * index))?;
+        }
+        Ok(())
+    }
+
+    /// Brings back the subscribers that are away; what waits for them arrives from now on.
+    pub(crate) fn recall(&mut self) -> Result<()> {
+        for (index, pair) in self.pairs.iter_mut().enumerate() {
+            if pair.subscriber.is_none() {
+                let (login, version) = (&pair.devices.to.login, self.traffic.version);
+                let stream = client::connect(self.address, version, login, Session::Persistent)?;
+                pair.subscriber = Some(listen(&self.poll, stream, Token(2 * index + 1))?);
+            }
+        }
+        Ok(())
     }
 
     /// A timer whose expiry ends [`Fleet::turn`] with `true`.
@@ -130,11 +172,13 @@ impl Fleet {
             if !event.is_readable() {
                 continue;
             }
+            let version = self.traffic.version;
             let read = if token % 2 == 0 {
-                pair.read_acknowledgements(&mut self.scratch, self.version)
+                let away = pair.subscriber.is_none();
+                pair.read_acknowledgements(&mut self.scratch, version, || self.arrived += u64::from(away))
             } else {
-                pair.read_messages(&mut self.scratch, self.version, |stamp| {
-                    self.received += 1;
+                pair.read_messages(&mut self.scratch, version, |stamp| {
+                    self.arrived += 1;
                     on_message(stamp);
                 })
             };
@@ -166,7 +210,9 @@ impl Fleet {
             let pair = &mut self.pairs[index];
             pair.touched = false;
             pair.publisher.flush()?;
-            pair.subscriber.flush()?;
+            if let Some(subscriber) = &mut pair.subscriber {
+                subscriber.flush()?;
+            }
         }
         Ok(())
     }
@@ -184,9 +230,15 @@ impl Fleet {
         }
     }
 
-    /// Messages that were neither received (and acknowledged) nor given up.
+    /// Messages that were neither received (and acknowledged) nor given up; while subscribers are away, those that were
+    /// not acknowledged.
     pub(crate) fn outstanding(&self) -> u64 {
         self.pairs.iter().map(Pair::outstanding).sum()
+    }
+
+    /// Who the messages are for.
+    pub(crate) fn subscribers(&self) -> Subscribers {
+        self.traffic.subscribers
     }
 
     /// The number of pairs.
@@ -194,9 +246,9 @@ impl Fleet {
         self.pairs.len() as u64
     }
 
-    /// Messages received so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
+    /// Messages received so far; while subscribers are away, acknowledged.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.arrived
     }
 
     /// What became of all messages so far.
@@ -212,18 +264,35 @@ impl Fleet {
         })
     }
 
-    /// Disconnects all devices.
-    pub(crate) fn disconnect(mut self) {
+    /// Disconnects all devices and ends their sessions.
+    pub(crate) fn disconnect(mut self) -> Result<()> {
         for pair in &mut self.pairs {
             client::disconnect(&mut pair.publisher.stream);
-            client::disconnect(&mut pair.subscriber.stream);
+            if let Some(subscriber) = &mut pair.subscriber {
+                client::disconnect(&mut subscriber.stream);
+            }
         }
+        if self.traffic.subscribers.session() == Session::Persistent {
+            for pair in &self.pairs {
+                client::end_session(self.address, self.traffic.version, &pair.devices.to.login)?;
+            }
+        }
+        Ok(())
     }
 
     fn touch(&mut self, index: usize) {
         if !self.pairs[index].touched {
             self.pairs[index].touched = true;
             self.touched.push(index);
+        }
+    }
+}
+
+impl Subscribers {
+    fn session(self) -> Session {
+        match self {
+            Self::Clean => Session::Clean,
+            Self::Persistent | Self::Away => Session::Persistent,
         }
     }
 }
@@ -244,7 +313,8 @@ impl Totals {
 
 impl Pair {
     fn outstanding(&self) -> u64 {
-        let settled = if self.qos > 0 { self.tally.next().min(self.acknowledged) } else { self.tally.next() };
+        let received = if self.subscriber.is_some() { self.tally.next() } else { self.sent };
+        let settled = if self.qos > 0 { received.min(self.acknowledged) } else { received };
         self.sent.saturating_sub(settled)
     }
 
@@ -253,10 +323,16 @@ impl Pair {
         self.sent += 1;
     }
 
-    fn read_acknowledgements(&mut self, scratch: &mut [u8], version: Version) -> Result<()> {
+    fn read_acknowledgements(
+        &mut self,
+        scratch: &mut [u8],
+        version: Version,
+        mut on_acknowledged: impl FnMut(),
+    ) -> Result<()> {
         self.publisher.read(scratch, version, |_, packet| match packet {
             Packet::PubAck { code } if code < 0x80 => {
                 self.acknowledged += 1;
+                on_acknowledged();
                 Ok(())
             }
             other => Err(format!("the publisher received {other:?}").into()),
@@ -269,7 +345,8 @@ impl Pair {
         version: Version,
         mut on_message: impl FnMut(Stamp),
     ) -> Result<()> {
-        self.subscriber.read(scratch, version, |out, packet| {
+        let Some(subscriber) = &mut self.subscriber else { return Ok(()) };
+        subscriber.read(scratch, version, |out, packet| {
             let Packet::Publish { packet_id, payload } = packet else {
                 return Err(format!("the subscriber received {packet:?}").into());
             };
@@ -285,4 +362,11 @@ impl Pair {
             Ok(())
         })
     }
+}
+
+/// Makes the logged-in `stream` part of what `poll` watches.
+fn listen(poll: &Poll, stream: TcpStream, token: Token) -> Result<Line> {
+    let mut line = Line::new(stream)?;
+    poll.registry().register(&mut line.stream, token, Interest::READABLE | Interest::WRITABLE)?;
+    Ok(line)
 }

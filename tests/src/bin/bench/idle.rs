@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::client;
 use crate::relay::Running;
-use crate::wire::Version;
+use crate::wire::{Session, Version};
 
 /// The first share of the devices is connected before counting begins: the row is about each further one.
 const WARM: usize = 10;
@@ -22,7 +22,7 @@ pub(crate) fn memory_per_device(relay: &Running, version: Version) -> Result<Opt
         if index == warm {
             before = settled(|| process.resident())?;
         }
-        let mut stream = client::connect(relay.address, version, &device.login)?;
+        let mut stream = client::connect(relay.address, version, &device.login, Session::Clean)?;
         client::subscribe(&mut stream, version, device, 1)?;
         streams.push(stream);
     }

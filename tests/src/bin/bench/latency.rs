@@ -9,6 +9,7 @@ use crate::client::DevicePair;
 use crate::clock;
 use crate::fleet::{Fleet, Totals, Traffic};
 use crate::throughput::drain;
+use crate::wire::Stamp;
 
 /// The generator wakes so many nanoseconds before a message is due and spins until then: to be woken takes up to this
 /// long, which would count as the relay's. Receiving it sleeps, as a device does.
@@ -36,44 +37,39 @@ pub(crate) struct Latency {
     pub(crate) totals: Totals,
 }
 
+/// When messages are due, in nanoseconds on the monotonic clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    start: u64,
+    interval: u64,
+    end: u64,
+}
+
+impl Schedule {
+    /// `rate` messages a second for `duration`, the first after one interval.
+    pub(crate) fn from_now(rate: u64, duration: Duration) -> Self {
+        let interval = 1_000_000_000 / rate.max(1);
+        let start = clock::now() + interval;
+        Self { start, interval, end: start + nanoseconds(duration) }
+    }
+}
+
 /// Runs the open loop against the relay at `address`.
 pub(crate) fn run(address: SocketAddr, devices: &[DevicePair], plan: &Plan) -> Result<Latency> {
     let mut fleet = Fleet::connect(address, devices, 0, plan.traffic)?;
-    let interval = 1_000_000_000 / plan.rate.max(1);
-    let start = clock::now() + interval;
-    let timer = clock::timer(start.saturating_sub(LEAD), interval)?;
-    fleet.watch(&timer)?;
-    let measured_from = start + nanoseconds(plan.warm_up);
-    let end = measured_from + nanoseconds(plan.measured);
-    let expected = usize::try_from(nanoseconds(plan.measured) / interval)? + 1;
+    let schedule = Schedule::from_now(plan.rate, plan.warm_up + plan.measured);
+    let measured_from = schedule.start + nanoseconds(plan.warm_up);
+    let expected = usize::try_from(nanoseconds(plan.measured) / schedule.interval)? + 1;
     let (mut times, mut delays) = (Vec::with_capacity(expected), Vec::with_capacity(expected));
-    let mut sent = 0;
-    let mut due = start;
-    while due < end {
-        let now = clock::now();
-        if due <= now {
-            while due <= now.min(end - 1) {
-                delays.push(now - due);
-                fleet.publish(sent, due);
-                sent += 1;
-                due = start + sent * interval;
-            }
-            fleet.flush()?;
+    let on_message = |stamp: Stamp| {
+        if stamp.due >= measured_from {
+            times.push(clock::now().saturating_sub(stamp.due));
         }
-        let wait = if due.saturating_sub(now) <= LEAD { Duration::ZERO } else { Duration::from_millis(100) };
-        let expired = fleet.turn(wait, |stamp| {
-            if stamp.due >= measured_from {
-                times.push(clock::now().saturating_sub(stamp.due));
-            }
-        })?;
-        fleet.flush()?;
-        if expired {
-            expirations(&timer)?;
-        }
-    }
+    };
+    pace(&mut fleet, &schedule, |delay| delays.push(delay), on_message)?;
     drain(&mut fleet)?;
     let totals = fleet.totals();
-    fleet.disconnect();
+    fleet.disconnect()?;
     times.sort_unstable();
     delays.sort_unstable();
     Ok(Latency {
@@ -83,6 +79,39 @@ pub(crate) fn run(address: SocketAddr, devices: &[DevicePair], plan: &Plan) -> R
         generator: percentile(&delays, 0.50)?,
         totals,
     })
+}
+
+/// Sends the messages of `schedule`, pair by pair; `on_sent` hears by how many nanoseconds each was late.
+pub(crate) fn pace(
+    fleet: &mut Fleet,
+    schedule: &Schedule,
+    mut on_sent: impl FnMut(u64),
+    mut on_message: impl FnMut(Stamp),
+) -> Result<()> {
+    let Schedule { start, interval, end } = *schedule;
+    let timer = clock::timer(start.saturating_sub(LEAD), interval)?;
+    fleet.watch(&timer)?;
+    let mut sent = 0;
+    let mut due = start;
+    while due < end {
+        let now = clock::now();
+        if due <= now {
+            while due <= now.min(end - 1) {
+                on_sent(now - due);
+                fleet.publish(sent, due);
+                sent += 1;
+                due = start + sent * interval;
+            }
+            fleet.flush()?;
+        }
+        let wait = if due.saturating_sub(now) <= LEAD { Duration::ZERO } else { Duration::from_millis(100) };
+        let expired = fleet.turn(wait, &mut on_message)?;
+        fleet.flush()?;
+        if expired {
+            expirations(&timer)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes the expirations off the timer; an edge-triggered poll reports it again only then.

@@ -5,10 +5,13 @@ mod args;
 mod bridge;
 mod client;
 mod clock;
+mod cores;
+mod disk;
 mod fleet;
 mod idle;
 mod latency;
 mod line;
+mod load;
 mod mosquitto;
 mod process;
 mod relay;
@@ -17,13 +20,14 @@ mod results;
 mod runner;
 mod tally;
 mod throughput;
+mod wear;
 mod wire;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::Args;
+use crate::args::{Args, Measure};
 use crate::process::Machine;
 use crate::report::Report;
 use crate::runner::Runner;
@@ -43,6 +47,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    if args.wants(Measure::Wear) {
+        disk::enter_own_namespace();
+    }
     let mut runner = Runner::new(args)?;
     runner.run()?;
     let (relays, notes) = runner.finish();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Result;
-use crate::relay::generated_pairs;
+use crate::relay::{Keeping, generated_pairs};
 
 /// Where `name` is: in `$PATH`, else in the directories for daemons, which a user's `$PATH` may lack.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
@@ -44,19 +44,37 @@ pub(crate) fn configure(directory: &Path, pairs: usize) -> Result<()> {
     Ok(())
 }
 
-/// The command that runs it. No persistence, no log, no `$SYS` messages, no Nagle: nothing but relaying.
-pub(crate) fn command(binary: &Path, directory: &Path, address: SocketAddr) -> Result<Command> {
+/// The command that runs it on `address`, with its configuration in `directory`. No log, no `$SYS` messages, no Nagle:
+/// nothing but relaying, all of it in memory, unless its database in `data` is to be written at every change.
+pub(crate) fn command(
+    binary: &Path,
+    (directory, data): (&Path, &Path),
+    address: SocketAddr,
+    keeping: Keeping,
+) -> Result<Command> {
     let file = directory.join("mosquitto.conf");
+    let most_queued = if keeping == Keeping::Shipped { "100000" } else { "0" };
+    let persistence = if keeping == Keeping::Written {
+        format!(
+            "persistence true\n\
+             persistence_location {}/\n\
+             autosave_on_changes true\n\
+             autosave_interval 1\n",
+            data.display()
+        )
+    } else {
+        "persistence false\n".into()
+    };
     let configuration = format!(
         "listener {port} {host}\n\
          allow_anonymous false\n\
          password_file {directory}/passwords\n\
          acl_file {directory}/access\n\
-         persistence false\n\
+         {persistence}\
          set_tcp_nodelay true\n\
          sys_interval 0\n\
          max_inflight_messages 100\n\
-         max_queued_messages 100000\n\
+         max_queued_messages {most_queued}\n\
          log_dest none\n\
          user root\n",
         port = address.port(),

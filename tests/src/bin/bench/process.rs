@@ -1,8 +1,13 @@
 //! What Linux says about a process and the machine, read from `/proc`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Result;
 
@@ -42,6 +47,51 @@ impl Process {
     pub(crate) fn reset_peak(&self) {
         const RESET_PEAK: &str = "5";
         let _ = fs::write(self.path("clear_refs"), RESET_PEAK);
+    }
+
+    /// Bytes that it had written to storage so far; what the file system adds of its own is not in it.
+    pub(crate) fn written(&self) -> Result<u64> {
+        let io = self.read("io")?;
+        let bytes = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        Ok(bytes.ok_or("no write_bytes in /proc")?.parse()?)
+    }
+
+    /// The cores that its first thread may run on.
+    pub(crate) fn cores(&self) -> Result<CpuSet> {
+        Ok(sched_getaffinity(thread_id(self.pid))?)
+    }
+
+    /// Lets all its threads run on `cores` only; threads that start later inherit that.
+    pub(crate) fn set_cores(&self, cores: &CpuSet) -> Result<()> {
+        let mut done = BTreeSet::new();
+        // Until there is no new one: a thread that was not looked at yet may have started another meanwhile.
+        loop {
+            let mut new = self.threads()?;
+            new.retain(|thread| !done.contains(thread));
+            if new.is_empty() {
+                return Ok(());
+            }
+            for thread in new {
+                match sched_setaffinity(thread_id(thread), cores) {
+                    Ok(()) | Err(Errno::SRCH) => done.insert(thread),
+                    Err(error) => {
+                        return Err(format!("cannot keep process {} on some cores: {error}", self.pid).into());
+                    }
+                };
+            }
+        }
+    }
+
+    /// The identifiers of its threads.
+    fn threads(&self) -> Result<Vec<u32>> {
+        let path = self.path("task");
+        let entries =
+            fs::read_dir(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let mut threads = Vec::new();
+        for entry in entries {
+            threads.push(entry?.file_name().to_string_lossy().parse()?);
+        }
+        Ok(threads)
     }
 
     fn read(&self, file: &str) -> Result<String> {
@@ -89,6 +139,10 @@ impl Machine {
     }
 }
 
+fn thread_id(id: u32) -> Option<Pid> {
+    i32::try_from(id).ok().and_then(Pid::from_raw)
+}
+
 fn sum<'a>(fields: impl Iterator<Item = &'a str>) -> Result<u64> {
     fields.map(|field| field.parse::<u64>().map_err(Into::into)).sum()
 }
@@ -113,6 +167,7 @@ mod tests {
         let process = Process::new(std::process::id());
         assert!(process.resident().unwrap() > 100_000);
         assert!(process.peak().unwrap() > 100_000);
+        assert!(process.written().is_ok());
         assert!(process.processor_time().unwrap() <= Machine::processor_time().unwrap());
         assert!(Machine::read().unwrap().memory > 1_000_000);
     }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::client::{self, Device, DevicePair};
 use crate::process::Process;
-use crate::wire::{Login, Version};
+use crate::wire::{Login, Session, Version};
 use crate::{bridge, mosquitto};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -40,11 +40,35 @@ pub(crate) enum Kind {
     Running { address: SocketAddr, process: Option<Process> },
 }
 
+/// How mosquitto and ior-bridge keep the messages of sessions that outlast their connections; the others as they like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeping {
+    /// ior-bridge as it is shipped, mosquitto in memory.
+    Shipped,
+    /// ior-bridge on disk and synced, mosquitto in memory; as many as come.
+    Durable,
+    /// ior-bridge on disk and synced, mosquitto in a database that it writes at every change; as many as come.
+    Written,
+}
+
+/// What a relay is prepared for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup<'a> {
+    /// Connections, each of two devices of its own.
+    pub(crate) pairs: usize,
+    pub(crate) version: Version,
+    pub(crate) keeping: Keeping,
+    /// Where its data directory is to be, if not beside its configuration.
+    pub(crate) volume: Option<&'a Path>,
+}
+
 /// A relay's files for a number of pairs, in a temporary directory; may be started several times.
 pub(crate) struct Site {
     kind: Kind,
     version: Version,
     pairs: usize,
+    keeping: Keeping,
+    data: PathBuf,
     /// The same at every start: credential files hold the port.
     address: SocketAddr,
     directory: TempDir,
@@ -61,26 +85,51 @@ pub(crate) struct Running {
 }
 
 impl Relay {
-    /// Writes the files for `pairs` connections, each of two devices of its own.
-    pub(crate) fn prepare(&self, pairs: usize, version: Version) -> Result<Site> {
+    /// Whether it can be told where and how to write what it keeps.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.kind, Kind::Mosquitto { .. } | Kind::Bridge { .. })
+    }
+
+    /// Writes the files.
+    pub(crate) fn prepare(&self, setup: Setup<'_>) -> Result<Site> {
+        let Setup { pairs, version, keeping, volume } = setup;
         let directory = tempfile::Builder::new().prefix("ior-bench-").tempdir()?;
+        let data = volume.unwrap_or(directory.path()).join("data");
         match &self.kind {
-            Kind::Mosquitto { .. } => mosquitto::configure(directory.path(), pairs)?,
+            Kind::Mosquitto { .. } => {
+                mosquitto::configure(directory.path(), pairs)?;
+                fs::create_dir(&data)?;
+            }
             Kind::Bridge { .. } => bridge::configure(directory.path(), pairs)?,
             Kind::Command { .. } | Kind::Running { .. } => {}
         }
-        Ok(Site { kind: self.kind.clone(), version, pairs, address: free_address()?, directory })
+        Ok(Site {
+            kind: self.kind.clone(),
+            version,
+            pairs,
+            keeping,
+            data,
+            address: free_address()?,
+            directory,
+        })
     }
 }
 
 impl Site {
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Starts the relay and waits until a device can log in.
     pub(crate) fn start(&self) -> Result<Running> {
         let directory = self.directory.path();
-        let address = self.address;
+        let (directories, address, keeping) = ((directory, self.data.as_path()), self.address, self.keeping);
         let mut command = match &self.kind {
-            Kind::Mosquitto { binary } => mosquitto::command(binary, directory, address)?,
-            Kind::Bridge { binary, environment } => bridge::command(binary, directory, address, environment),
+            Kind::Mosquitto { binary } => mosquitto::command(binary, directories, address, keeping)?,
+            Kind::Bridge { binary, environment } => {
+                bridge::command(binary, directories, address, keeping, environment)
+            }
             Kind::Command { command } => shell_words(command, address)?,
             Kind::Running { address, process } => {
                 let devices = generated_pairs(self.pairs);
@@ -111,16 +160,18 @@ impl Site {
         let mut refused = None;
         loop {
             match self.login() {
-                Ok(Some(login)) => match client::connect(running.address, self.version, &login) {
-                    Ok(mut stream) => {
-                        let ready = started.elapsed();
-                        client::disconnect(&mut stream);
-                        if self.is_complete() {
-                            return Ok(ready);
+                Ok(Some(login)) => {
+                    match client::connect(running.address, self.version, &login, Session::Clean) {
+                        Ok(mut stream) => {
+                            let ready = started.elapsed();
+                            client::disconnect(&mut stream);
+                            if self.is_complete() {
+                                return Ok(ready);
+                            }
                         }
+                        Err(error) => refused = Some(error),
                     }
-                    Err(error) => refused = Some(error),
-                },
+                }
                 Ok(None) => {}
                 Err(error) => refused = Some(error),
             }
@@ -142,18 +193,18 @@ impl Site {
     /// The first device's login, once it is known.
     fn login(&self) -> Result<Option<Login>> {
         match &self.kind {
-            Kind::Bridge { .. } => bridge::first_login(self.directory.path()),
+            Kind::Bridge { .. } => bridge::first_login(&self.data),
             _ => Ok(Some(generated_device(1, 1, 2).login)),
         }
     }
 
     fn is_complete(&self) -> bool {
-        !matches!(self.kind, Kind::Bridge { .. }) || bridge::is_complete(self.directory.path(), self.pairs)
+        !matches!(self.kind, Kind::Bridge { .. }) || bridge::is_complete(&self.data, self.pairs)
     }
 
     fn devices(&self) -> Result<Vec<DevicePair>> {
         match &self.kind {
-            Kind::Bridge { .. } => bridge::devices(self.directory.path(), self.pairs),
+            Kind::Bridge { .. } => bridge::devices(&self.data, self.pairs),
             _ => Ok(generated_pairs(self.pairs)),
         }
     }

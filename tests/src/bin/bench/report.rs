@@ -60,7 +60,8 @@ impl Report<'_> {
             "load": { "pairs": args.pairs, "size": args.size, "in_flight": args.in_flight,
                       "mqtt": version(args.mqtt), "rate": args.rate, "rounds": args.rounds(),
                       "seconds": args.measured().as_secs(), "generator_threads": args.threads,
-                      "idle_devices": args.idle, "start_devices": args.start },
+                      "share_cores": args.share_cores, "idle_devices": args.idle, "start_devices": args.start,
+                      "wear_seconds": args.wear_seconds().as_secs() },
             "relays": relays,
             "notes": self.notes,
         })
@@ -72,8 +73,9 @@ impl Report<'_> {
             self.relays.iter().map(|(name, version, _)| format!("{name} {version}")).collect();
         format!(
             "{versions}\n{model}, {cores} cores, {memory:.1} GB, Linux {kernel}\n\
-             {pairs} pairs, {size} bytes, {in_flight} in flight per pair, MQTT {mqtt}, clean sessions;\n\
-             latency at {rate} messages/s; {idle} idle devices; start with {start} devices;\n\
+             {pairs} pairs, {size} bytes, {in_flight} in flight per pair, MQTT {mqtt};\n\
+             clean sessions where none is called persistent; latency at {rate} messages/s;\n\
+             {idle} idle devices; start with {start} devices;\n\
              medians of {rounds} rounds of {seconds} s, load generator on the same machine\n",
             versions = versions.join(", ").trim(),
             model = machine.model,

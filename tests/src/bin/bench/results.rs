@@ -83,6 +83,47 @@ pub(crate) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        title: "Durable: QoS 1, persistent sessions, online",
+        rows: &[
+            row("durable.online.rate", "delivered/s", 0, Target::TimesAtLeast(2.0)),
+            row("durable.online.cpu_us", "relay CPU, us/message", 2, Target::None),
+            row("durable.online.lost", "lost", 0, Target::AtMost(0.0)),
+            row("durable.online.wrong", "duplicate or out of order", 0, Target::AtMost(0.0)),
+            row("durable.online.peak_mb", "resident, peak, MB", 1, Target::None),
+            row("durable.online.generator_us", "generator CPU, us/message", 2, Target::None),
+            row("durable.online.generator_load", "generator, % of its cores", 0, Target::None),
+        ],
+    },
+    Section {
+        title: "Durable: QoS 1, persistent sessions, away",
+        rows: &[
+            row("durable.away.sync_ms", "one fdatasync here, ms", 2, Target::None),
+            row("durable.away.rate", "acknowledged/s", 0, Target::None),
+            row("durable.away.cpu_us", "relay CPU, us/message", 2, Target::None),
+            row("durable.away.backlog_rate", "back again, delivered/s", 0, Target::None),
+            row("durable.away.lost", "lost", 0, Target::AtMost(0.0)),
+            row("durable.away.wrong", "duplicate or out of order", 0, Target::AtMost(0.0)),
+            row("durable.away.peak_mb", "resident, peak, MB", 1, Target::None),
+            row("durable.away.generator_us", "generator CPU, us/message", 2, Target::None),
+            row("durable.away.generator_load", "generator, % of its cores", 0, Target::None),
+        ],
+    },
+    Section {
+        title: "Wear: written for each message of 100 bytes",
+        rows: &[
+            row("wear.away.1_kb", "subscriber away, 1/s, KB", 2, Target::AtMost(12.0)),
+            row("wear.away.stopped_kb", "the same and a clean stop, KB", 2, Target::None),
+            row("wear.away.10_kb", "subscriber away, 10/s, KB", 2, Target::None),
+            row("wear.away.1000_kb", "subscriber away, 1,000/s, KB", 2, Target::None),
+            row("wear.online.1_kb", "online, 1/s, KB", 2, Target::AtMost(1.0)),
+            row("wear.online.10_kb", "online, 10/s, KB", 2, Target::None),
+            row("wear.online.1000_kb", "online, 1,000/s, KB", 2, Target::None),
+            row("wear.idle_kb", "nobody publishes, KB/s", 2, Target::None),
+            row("wear.lost", "lost", 0, Target::AtMost(0.0)),
+            row("wear.wrong", "duplicate or out of order", 0, Target::AtMost(0.0)),
+        ],
+    },
+    Section {
         title: "Memory",
         rows: &[
             row("memory.idle_mb", "resident after start, MB", 1, Target::Below(12.0)),

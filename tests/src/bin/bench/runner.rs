@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::args::{Args, Measure};
-use crate::fleet::Traffic;
+use crate::cores::Division;
+use crate::load::Load;
 use crate::process::Process;
-use crate::relay::{Kind, Relay, Running, Site};
+use crate::relay::{Keeping, Kind, Relay, Running, Setup, Site};
 use crate::results::Values;
-use crate::{Result, idle, latency, throughput};
+use crate::wear::Counted;
+use crate::{Result, disk, idle, latency, throughput, wear};
 
 /// Open files that the bench and its relays need beside one per connection.
 const SPARE_FILES: u64 = 100;
@@ -28,6 +30,10 @@ pub(crate) struct Runner<'a> {
     sites: Vec<Site>,
     /// The largest share of the machine that others used during a measurement.
     others: f64,
+    /// Who runs where while latency is measured; `None` where all cores are shared.
+    division: Option<Division>,
+    /// What the rows of the wear count.
+    counted: Option<Counted>,
 }
 
 /// A relay and what is known of it so far.
@@ -50,7 +56,8 @@ impl<'a> Runner<'a> {
         setrlimit(Resource::Nofile, limit)?;
         let relays = args.relays()?.into_iter();
         let subjects = relays.map(|relay| Subject { relay, values: Values::default() }).collect();
-        Ok(Self { args, subjects, sites: Vec::new(), others: 0.0 })
+        let division = if args.share_cores { None } else { Division::new()? };
+        Ok(Self { args, subjects, sites: Vec::new(), others: 0.0, division, counted: None })
     }
 
     /// Takes all measurements of all rounds.
@@ -63,6 +70,7 @@ impl<'a> Runner<'a> {
                 (0..self.subjects.len()).rev().collect()
             };
             self.traffic(&order)?;
+            self.durable(&order)?;
             for &index in &order {
                 let Subject { relay, values } = &mut self.subjects[index];
                 if self.args.wants(Measure::Memory) {
@@ -75,12 +83,24 @@ impl<'a> Runner<'a> {
                 }
             }
         }
+        if self.args.wants(Measure::Wear) {
+            for Subject { relay, values } in &mut self.subjects {
+                eprintln!("  {}: wear", relay.name);
+                let counted = named(&relay.name, wear::run(values, relay, self.args))?;
+                self.counted = self.counted.take().or(counted);
+            }
+        }
         Ok(())
     }
 
     /// Name, version and values of every relay, and what the reader must know.
     pub(crate) fn finish(self) -> (Vec<(String, String, Values)>, Vec<String>) {
         let mut notes = Vec::new();
+        if self.args.wants(Measure::Latency) {
+            notes.push(self.cores_note());
+        }
+        notes.extend(self.counted.as_ref().map(counted_note));
+        notes.extend(environment_note(self.args));
         if self.others > DISTURBED {
             notes.push(format!(
                 "other processes used up to {:.0} % of the machine while it was measured;\n\
@@ -89,12 +109,13 @@ impl<'a> Runner<'a> {
             ));
         }
         for Subject { relay, values } in &self.subjects {
-            for qos in [0, 1] {
-                let load = values.value(&format!("throughput.qos{qos}.generator_load"));
-                if load.is_some_and(|load| load > SATURATED * 100.0) {
+            for load in Load::ALL {
+                let share = values.value(&format!("{}.generator_load", load.key()));
+                if share.is_some_and(|share| share > SATURATED * 100.0) {
                     notes.push(format!(
-                        "the load generator, not {}, limited the rate at QoS {qos}.",
-                        relay.name
+                        "the load generator, not {}, limited the rate at {}.",
+                        relay.name,
+                        load.name()
                     ));
                 }
             }
@@ -111,61 +132,117 @@ impl<'a> Runner<'a> {
         if !self.args.wants(Measure::Throughput) && !self.args.wants(Measure::Latency) {
             return Ok(());
         }
-        let mut running = Vec::new();
-        for &index in order {
+        let running = self.start(order, Keeping::Shipped)?;
+        if self.args.wants(Measure::Throughput) {
+            self.loads(&running, &[Load::Qos0, Load::Qos1])?;
+        }
+        if self.args.wants(Measure::Latency) {
+            let processes: Vec<_> = running.iter().filter_map(|(_, _, relay)| relay.process).collect();
+            match self.division {
+                Some(division) => division.keep(&processes, || self.latency(&running))?,
+                None => self.latency(&running)?,
+            }
+        }
+        self.stop(running)
+    }
+
+    /// Throughput of all relays side by side when ior-bridge syncs what it acknowledges.
+    fn durable(&mut self, order: &[usize]) -> Result<()> {
+        if !self.args.wants(Measure::Durable) {
+            return Ok(());
+        }
+        let running = self.start(order, Keeping::Durable)?;
+        self.loads(&running, &[Load::Online, Load::Away])?;
+        self.stop(running)
+    }
+
+    fn start(&self, order: &[usize], keeping: Keeping) -> Result<Vec<(usize, Site, Running)>> {
+        let start = |&index: &usize| {
             let relay = &self.subjects[index].relay;
-            let site = named(&relay.name, relay.prepare(self.args.pairs as usize, self.args.mqtt))?;
+            let site = relay.prepare(Setup { keeping, ..setup(self.args.pairs as usize, self.args) });
+            let site = named(&relay.name, site)?;
             let started = named(&relay.name, site.start())?;
-            running.push((index, site, started));
-        }
-        for qos in [0, 1] {
-            for (index, _, relay) in &running {
-                if self.args.wants(Measure::Throughput) {
-                    settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
-                    let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
-                    eprintln!("  {name}: throughput, QoS {qos}");
-                    let others = named(name, load(values, relay, qos, self.args))?;
-                    self.others = self.others.max(others);
-                }
-            }
-        }
-        for qos in [0, 1] {
-            for (index, _, relay) in &running {
-                if self.args.wants(Measure::Latency) {
-                    settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
-                    let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
-                    eprintln!("  {name}: latency, QoS {qos}");
-                    named(name, pace(values, relay, qos, self.args))?;
-                }
-            }
-        }
+            Ok((index, site, started))
+        };
+        order.iter().map(start).collect()
+    }
+
+    fn stop(&mut self, running: Vec<(usize, Site, Running)>) -> Result<()> {
         for (index, site, relay) in running {
             named(&self.subjects[index].relay.name, relay.stop())?;
             self.sites.push(site);
         }
         Ok(())
     }
+
+    /// Throughput of the `running` relays.
+    fn loads(&mut self, running: &[(usize, Site, Running)], loads: &[Load]) -> Result<()> {
+        for load in loads {
+            for (index, site, relay) in running {
+                settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
+                let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
+                eprintln!("  {name}: throughput, {}", load.name());
+                if *load == Load::Away {
+                    values.push("durable.away.sync_ms", milliseconds(disk::sync_time(site.directory())?));
+                }
+                let others = named(name, put_under(*load, values, relay, self.args))?;
+                self.others = self.others.max(others);
+            }
+        }
+        Ok(())
+    }
+
+    /// Latency of the `running` relays.
+    fn latency(&mut self, running: &[(usize, Site, Running)]) -> Result<()> {
+        for qos in [0, 1] {
+            for (index, _, relay) in running {
+                settle(running.iter().filter_map(|(_, _, relay)| relay.process.as_ref()))?;
+                let Subject { relay: Relay { name, .. }, values } = &mut self.subjects[*index];
+                eprintln!("  {name}: latency, QoS {qos}");
+                named(name, pace(values, relay, qos, self.args))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where generator and relays ran while latency was measured.
+    fn cores_note(&self) -> String {
+        match self.division {
+            Some(division) => format!(
+                "while latency was measured, the generator ran on core {} and the relays on the\n\
+                 others; --share-cores lets them share all.",
+                division.generator
+            ),
+            None if self.args.share_cores => {
+                "generator and relays shared all cores while latency was measured.".into()
+            }
+            None => "there is one core: generator and relays shared it while latency was measured.".into(),
+        }
+    }
 }
 
-/// Throughput at `qos`; returns the share of the machine that other processes used.
-fn load(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<f64> {
+/// Throughput under `load`; returns the share of the machine that other processes used.
+fn put_under(load: Load, values: &mut Values, relay: &Running, args: &Args) -> Result<f64> {
     if let Some(process) = &relay.process {
         process.reset_peak();
     }
     let plan = throughput::Plan {
-        traffic: traffic(qos, args),
+        traffic: load.traffic(args),
         in_flight: args.in_flight.into(),
         threads: args.threads.into(),
         warm_up: args.warm_up(),
         measured: args.measured(),
     };
     let found = throughput::run(relay.address, relay.process.as_ref(), &relay.devices, &plan)?;
-    let mut push = |name: &str, value: f64| values.push(format!("throughput.qos{qos}.{name}"), value);
+    let mut push = |name: &str, value: f64| values.push(format!("{}.{name}", load.key()), value);
     push("rate", found.rate);
     push("lost", found.totals.lost() as f64);
     push("wrong", (found.totals.duplicates + found.totals.disordered) as f64);
     push("generator_us", microseconds(found.generator));
     push("generator_load", found.generator_load * 100.0);
+    if let Some(rate) = found.backlog_rate {
+        push("backlog_rate", rate);
+    }
     if let Some(time) = found.relay {
         push("cpu_us", microseconds(time));
     }
@@ -178,7 +255,7 @@ fn load(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<f6
 /// Latency at `qos`.
 fn pace(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<()> {
     let plan = latency::Plan {
-        traffic: traffic(qos, args),
+        traffic: if qos == 0 { Load::Qos0.traffic(args) } else { Load::Qos1.traffic(args) },
         rate: args.rate.into(),
         warm_up: args.warm_up(),
         measured: args.measured(),
@@ -196,14 +273,14 @@ fn pace(values: &mut Values, relay: &Running, qos: u8, args: &Args) -> Result<()
 /// Memory after the start, and of each further idle device.
 fn idle_memory(values: &mut Values, relay: &Relay, args: &Args, sites: &mut Vec<Site>) -> Result<()> {
     let pairs = args.pairs as usize;
-    let site = relay.prepare(pairs, args.mqtt)?;
+    let site = relay.prepare(setup(pairs, args))?;
     let running = site.start()?;
     sites.push(site);
     if let Some(process) = running.process {
         values.push("memory.idle_mb", megabytes(idle::settled(|| process.resident())?));
     }
     running.stop()?;
-    let site = relay.prepare((args.idle as usize).div_ceil(2), args.mqtt)?;
+    let site = relay.prepare(setup((args.idle as usize).div_ceil(2), args))?;
     let running = site.start()?;
     sites.push(site);
     if let Some(bytes) = idle::memory_per_device(&running, args.mqtt)? {
@@ -214,11 +291,11 @@ fn idle_memory(values: &mut Values, relay: &Relay, args: &Args, sites: &mut Vec<
 
 /// The start with an empty and with an existing data directory.
 fn start(values: &mut Values, relay: &Relay, args: &Args, sites: &mut Vec<Site>) -> Result<()> {
-    let site = relay.prepare((args.start as usize).div_ceil(2), args.mqtt)?;
+    let site = relay.prepare(setup((args.start as usize).div_ceil(2), args))?;
     for key in ["start.new_ms", "start.existing_ms"] {
         let running = site.start()?;
         if let Some(ready) = running.ready {
-            values.push(key, ready.as_secs_f64() * 1e3);
+            values.push(key, milliseconds(ready));
         }
         running.stop()?;
     }
@@ -243,8 +320,27 @@ fn settle<'a>(relays: impl Iterator<Item = &'a Process>) -> Result<()> {
     Ok(())
 }
 
-fn traffic(qos: u8, args: &Args) -> Traffic {
-    Traffic { version: args.mqtt, qos, size: args.size as usize }
+fn setup(pairs: usize, args: &Args) -> Setup<'static> {
+    Setup { pairs, version: args.mqtt, keeping: Keeping::Shipped, volume: None }
+}
+
+/// What ior-bridge was told beside its defaults and what a measurement asks for.
+fn environment_note(args: &Args) -> Option<String> {
+    let variables: Vec<_> = args.bridge_env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    (!variables.is_empty()).then(|| format!("ior-bridge ran with {}.", variables.join(" ")))
+}
+
+/// What the rows of the wear count.
+fn counted_note(counted: &Counted) -> String {
+    match counted {
+        Counted::Device => "the wear is what reached a loop device with ext4 of its own, the file system's\n\
+             share included."
+            .into(),
+        Counted::Process(why) => format!(
+            "the wear is what the relay's process wrote (write_bytes of /proc/PID/io), without\n\
+             the file system's share; a loop device was not to be had: {why}"
+        ),
+    }
 }
 
 /// What a relay's binary says its version is.
@@ -265,6 +361,10 @@ fn named<T>(relay: &str, result: Result<T>) -> Result<T> {
 
 fn microseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn megabytes(bytes: u64) -> f64 {

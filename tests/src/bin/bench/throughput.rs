@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::client::DevicePair;
 use crate::clock;
-use crate::fleet::{Fleet, Totals, Traffic};
+use crate::fleet::{Fleet, Subscribers, Totals, Traffic};
 use crate::process::{Machine, Process};
 
 /// Without one message for this long, what is outstanding counts as lost.
 const STALL: Duration = Duration::from_secs(1);
+/// The same where the relay may wait for a disk, and a disk takes its time.
+const STALL_OF_A_DISK: Duration = Duration::from_secs(15);
 
 /// How to load a relay.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +30,10 @@ pub(crate) struct Plan {
 /// What the relay did during the measured interval.
 #[derive(Debug)]
 pub(crate) struct Throughput {
-    /// Messages delivered per second.
+    /// Messages delivered per second; acknowledged where the subscribers are away.
     pub(crate) rate: f64,
+    /// Messages per second that the subscribers then received when they came back.
+    pub(crate) backlog_rate: Option<f64>,
     /// The generator's processor time per delivered message.
     pub(crate) generator: Duration,
     /// Share of their cores that the generator's threads used, 0 to 1.
@@ -44,9 +48,10 @@ pub(crate) struct Throughput {
 
 /// One thread's part.
 struct Part {
-    received: u64,
+    arrived: u64,
     elapsed: Duration,
     processor: Duration,
+    backlog_rate: Option<f64>,
     totals: Totals,
 }
 
@@ -77,7 +82,7 @@ pub(crate) fn run(
     })?;
     let mut totals = Totals::default();
     parts.iter().for_each(|part| totals.add(part.totals));
-    let rate: f64 = parts.iter().map(|part| part.received as f64 / part.elapsed.as_secs_f64()).sum();
+    let rate: f64 = parts.iter().map(|part| part.arrived as f64 / part.elapsed.as_secs_f64()).sum();
     let per_second: f64 =
         parts.iter().map(|part| part.processor.as_secs_f64() / part.elapsed.as_secs_f64()).sum();
     if rate == 0.0 {
@@ -86,6 +91,7 @@ pub(crate) fn run(
     let cores = thread::available_parallelism()?.get() as f64;
     Ok(Throughput {
         rate,
+        backlog_rate: parts.iter().map(|part| part.backlog_rate).sum(),
         generator: Duration::from_secs_f64(per_second / rate),
         generator_load: per_second / threads as f64,
         relay: relay.map(|load| Duration::from_secs_f64(load / rate)),
@@ -113,55 +119,74 @@ fn observe(process: Option<&Process>, plan: &Plan, start: Instant) -> Result<(Op
 fn drive(mut fleet: Fleet, plan: &Plan, start: Instant) -> Result<Part> {
     fleet.touch_all();
     pump(&mut fleet, plan, start + plan.warm_up)?;
-    let (began, received, processor) = (Instant::now(), fleet.received(), clock::thread_time());
+    let (began, arrived, processor) = (Instant::now(), fleet.arrived(), clock::thread_time());
     pump(&mut fleet, plan, start + plan.warm_up + plan.measured)?;
-    let (received, elapsed) = (fleet.received() - received, began.elapsed());
+    let (arrived, elapsed) = (fleet.arrived() - arrived, began.elapsed());
     let processor = clock::thread_time().saturating_sub(processor);
     drain(&mut fleet)?;
+    let away = plan.traffic.subscribers == Subscribers::Away;
+    let backlog_rate = if away { Some(deliver_backlog(&mut fleet)?) } else { None };
     let totals = fleet.totals();
-    fleet.disconnect();
-    Ok(Part { received, elapsed, processor, totals })
+    fleet.disconnect()?;
+    Ok(Part { arrived, elapsed, processor, backlog_rate, totals })
+}
+
+/// Brings back the subscribers; returns the messages per second that they received until they had all.
+fn deliver_backlog(fleet: &mut Fleet) -> Result<f64> {
+    let (before, began) = (fleet.arrived(), Instant::now());
+    fleet.recall()?;
+    drain(fleet)?;
+    Ok((fleet.arrived() - before) as f64 / began.elapsed().as_secs_f64())
 }
 
 /// Keeps the pairs filled until `end`.
 fn pump(fleet: &mut Fleet, plan: &Plan, end: Instant) -> Result<()> {
-    let (start, first) = (Instant::now(), fleet.received());
+    let (start, first) = (Instant::now(), fleet.arrived());
+    let stall = stall(plan.traffic.subscribers);
     let mut progress = (first, start);
     loop {
         fleet.refill(plan.in_flight);
         fleet.flush()?;
-        let before = fleet.received();
+        let before = fleet.arrived();
         fleet.turn(Duration::from_millis(10), |_| ())?;
         let now = Instant::now();
         if now >= end {
             return Ok(());
         }
-        let received = fleet.received();
-        if received > progress.0 {
-            progress = (received, now);
-        } else if now - progress.1 >= STALL {
+        let arrived = fleet.arrived();
+        if arrived > progress.0 {
+            progress = (arrived, now);
+        } else if now - progress.1 >= stall {
             fleet.write_off();
             fleet.touch_all();
             progress.1 = now;
         }
         let in_flight = fleet.pairs() * plan.in_flight;
-        thread::sleep(pause(in_flight, received - before, (received - first) as f64, now - start));
+        thread::sleep(pause(in_flight, arrived - before, (arrived - first) as f64, now - start));
     }
 }
 
 /// How long a generator that is ahead of the relay pauses: until a quarter of what is in flight is back, going by the
 /// rate so far. The relay always has the other three, and is not interrupted by a generator that wakes up for every
 /// message and takes the time that the relay could use.
-fn pause(in_flight: u64, back: u64, received: f64, elapsed: Duration) -> Duration {
+fn pause(in_flight: u64, back: u64, arrived: f64, elapsed: Duration) -> Duration {
     const LONGEST: Duration = Duration::from_millis(5);
     let missing = (in_flight / 4).saturating_sub(back) as f64;
-    if received == 0.0 { Duration::ZERO } else { elapsed.mul_f64(missing / received).min(LONGEST) }
+    if arrived == 0.0 { Duration::ZERO } else { elapsed.mul_f64(missing / arrived).min(LONGEST) }
+}
+
+fn stall(subscribers: Subscribers) -> Duration {
+    match subscribers {
+        Subscribers::Clean => STALL,
+        Subscribers::Persistent | Subscribers::Away => STALL_OF_A_DISK,
+    }
 }
 
 /// Takes in what is still on its way, without sending more.
 pub(crate) fn drain(fleet: &mut Fleet) -> Result<()> {
+    let stall = stall(fleet.subscribers());
     let mut progress = (fleet.outstanding(), Instant::now());
-    while progress.0 > 0 && progress.1.elapsed() < STALL {
+    while progress.0 > 0 && progress.1.elapsed() < stall {
         fleet.flush()?;
         fleet.turn(Duration::from_millis(10), |_| ())?;
         let outstanding = fleet.outstanding();

@@ -22,6 +22,15 @@ pub(crate) struct Login {
     pub(crate) password: String,
 }
 
+/// What becomes of a session when its connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    /// It ends too, and so does one that was there before.
+    Clean,
+    /// It goes on for as long as every measurement, and one that was there before is resumed.
+    Persistent,
+}
+
 /// A packet from the relay, borrowed from the read buffer.
 #[derive(Debug)]
 pub(crate) enum Packet<'a> {
@@ -31,16 +40,20 @@ pub(crate) enum Packet<'a> {
     Publish { packet_id: Option<[u8; 2]>, payload: &'a [u8] },
 }
 
-/// Appends a CONNECT with Clean Session (Clean Start) and a keep alive that outlasts every measurement.
-pub(crate) fn connect(out: &mut Vec<u8>, version: Version, login: &Login) {
+/// Appends a CONNECT with a keep alive that outlasts every measurement.
+pub(crate) fn connect(out: &mut Vec<u8>, version: Version, login: &Login, session: Session) {
     const KEEP_ALIVE_SECONDS: u16 = 1800;
-    const CLEAN_WITH_USERNAME_AND_PASSWORD: u8 = 0b1100_0010;
+    const WITH_USERNAME_AND_PASSWORD: u8 = 0b1100_0000;
+    const CLEAN: u8 = 0b10;
     let mut body = Vec::with_capacity(128);
     string(&mut body, "MQTT");
     body.push(if version == Version::V5 { 5 } else { 4 });
-    body.push(CLEAN_WITH_USERNAME_AND_PASSWORD);
+    body.push(WITH_USERNAME_AND_PASSWORD | if session == Session::Clean { CLEAN } else { 0 });
     body.extend_from_slice(&KEEP_ALIVE_SECONDS.to_be_bytes());
-    no_properties(&mut body, version);
+    match (version, session) {
+        (Version::V5, Session::Persistent) => session_expiry(&mut body),
+        _ => no_properties(&mut body, version),
+    }
     string(&mut body, &login.client_id);
     string(&mut body, &login.username);
     string(&mut body, &login.password);
@@ -197,6 +210,15 @@ fn packet(out: &mut Vec<u8>, first: u8, body: &[u8]) {
 fn string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u16).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
+}
+
+/// Properties with a Session Expiry Interval of a day, which a connection of MQTT 3.1.1 has without saying so.
+fn session_expiry(out: &mut Vec<u8>) {
+    const LENGTH: u8 = 5;
+    const SESSION_EXPIRY_INTERVAL: u8 = 0x11;
+    const DAY_SECONDS: u32 = 24 * 60 * 60;
+    out.extend_from_slice(&[LENGTH, SESSION_EXPIRY_INTERVAL]);
+    out.extend_from_slice(&DAY_SECONDS.to_be_bytes());
 }
 
 fn no_properties(out: &mut Vec<u8>, version: Version) {

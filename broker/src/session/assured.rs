@@ -1,0 +1,521 @@
+//! The QoS 1 and 2 messages that wait for one session, in order and within limits: in memory as far as they may be
+//! sent soon, the rest of a session that is kept only in the store.
+//!
+//! Without sockets, files and clocks. What is to be done with the store is noted as [`Work`], which whoever called
+//! takes and performs; its result comes back through a `handle_…`.
+
+use std::sync::Arc;
+
+use super::{
+    entry::{Content, Entries, Entry},
+    flows::{FlowIndex, Flows, Place},
+    receipt::Receipt,
+    unsettled::{Arrived, Open, Unsettled, settle},
+};
+use crate::{
+    access::Flow,
+    codec::QoS,
+    limits::WhenFull,
+    queue::{Delivery, QueueFull},
+    store::{Loaded, QueuedMessage, Sequence, StoredMessage, StoredSession, Totals, Trim},
+};
+
+/// Messages of a kept session that wait in memory at most; what comes while there are more waits in the store only. Few
+/// in tests, so that they come to it soon.
+const IN_MEMORY: usize = if cfg!(test) { 8 } else { 512 };
+/// Their bytes at most, but for one message.
+const IN_MEMORY_BYTES: usize = 256 * 1024;
+/// With so few left, more are loaded.
+const LOAD_BELOW: usize = if cfg!(test) { 2 } else { 64 };
+/// So many are loaded at once.
+pub const LOAD_MESSAGES: usize = if cfg!(test) { 3 } else { 256 };
+/// So many bytes of them.
+pub const LOAD_BYTES: usize = 128 * 1024;
+
+/// Who waits for a message to be kept, and how urgently.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Settled when the session has it for good.
+    pub receipt: Option<Arc<Receipt>>,
+    /// Whether it has to be written even if the client may acknowledge it in a moment.
+    pub at_once: bool,
+}
+
+/// What is to be done with the store.
+#[derive(Debug)]
+pub enum Work {
+    /// Keep a message; [`Assured::handle_written`] is told.
+    Write(QueuedMessage),
+    /// Forget a message, whenever it suits.
+    Forget(Sequence),
+    /// Keep that PUBREC came.
+    Release(Sequence),
+    /// Load messages; [`Assured::handle_loaded`] is told.
+    Load {
+        /// From this one on.
+        from: Sequence,
+        /// Below this one.
+        below: Sequence,
+    },
+    /// Remove messages that are in the store only; [`Assured::handle_trimmed`] is told.
+    Trim {
+        /// Of this flow.
+        flow: Arc<str>,
+        /// From this one on.
+        from: Sequence,
+        /// Which.
+        what: Trim,
+    },
+}
+
+/// The messages that wait for a session.
+#[derive(Debug)]
+pub struct Assured {
+    kept: bool,
+    over: bool,
+    flows: Flows,
+    /// The number of the next message.
+    next: Sequence,
+    /// In memory.
+    waiting: Entries,
+    /// From this one on messages are in the store, or on their way there, and not in memory.
+    stored_from: Option<Sequence>,
+    unsettled: Unsettled,
+    /// While the client owes the acknowledgement of one up to this, what comes is written at once.
+    behind_until: Sequence,
+    /// Messages below were sent before the connection that is, or comes next.
+    sent_below: Sequence,
+    /// A load or trim is under way.
+    busy: bool,
+    /// Expired messages in the store are not looked for again before, in milliseconds since the Unix epoch.
+    next_search: u64,
+    work: Vec<Work>,
+}
+
+impl Assured {
+    /// Without messages. `kept` says whether the session is in the store.
+    pub fn new(kept: bool) -> Self {
+        Self {
+            kept,
+            over: false,
+            flows: Flows::default(),
+            next: 1,
+            waiting: Entries::default(),
+            stored_from: None,
+            unsettled: Unsettled::default(),
+            behind_until: 0,
+            sent_below: 0,
+            busy: false,
+            next_search: 0,
+            work: Vec::new(),
+        }
+    }
+
+    /// As it was kept. `max_inflight` messages may have been sent if the process died while the client was connected.
+    pub fn restored(stored: &StoredSession, max_inflight: u16) -> Self {
+        let known = stored.record.sent_below;
+        let sent_below = match stored.range {
+            Some((first, last)) if stored.record.left_at.is_none() => {
+                known.max((first + u64::from(max_inflight)).min(last + 1))
+            }
+            _ => known,
+        };
+        Self {
+            flows: Flows::restored(stored.totals.clone()),
+            next: stored.range.map_or(1, |(_, last)| last + 1).max(sent_below),
+            stored_from: stored.range.map(|(first, _)| first),
+            sent_below,
+            ..Self::new(true)
+        }
+    }
+
+    /// The session is over: nothing waits, and nothing will.
+    pub fn end(&mut self) {
+        self.over = true;
+        self.waiting.clear();
+        self.stored_from = None;
+        self.flows.clear();
+        self.work.clear();
+        self.unsettled.end();
+    }
+
+    /// What is to be done with the store.
+    pub fn take_work(&mut self) -> Vec<Work> {
+        std::mem::take(&mut self.work)
+    }
+
+    /// How many messages wait, those that are sent again included.
+    pub fn len(&self) -> usize {
+        self.flows.messages() + self.waiting.again()
+    }
+
+    /// Messages below were sent before the connection that is, or comes next.
+    pub fn sent_below(&self) -> Sequence {
+        self.sent_below
+    }
+
+    /// Promises a place, so that a message for several queues gets into all of them or into none. A flow that is full
+    /// first lets go of what has expired when this message arrived. None is needed where the oldest give way.
+    ///
+    /// # Errors
+    /// [`QueueFull`].
+    pub fn reserve(&mut self, flow: &Flow, delivery: &Delivery) -> Result<Option<Place>, QueueFull> {
+        let index = self.flows.find(flow);
+        if self.over || flow.limits.when_full == WhenFull::DropOldest {
+            return Ok(None);
+        }
+        let bytes = delivery.size();
+        self.flows
+            .reserve(index, bytes)
+            .or_else(|_| {
+                self.remove_expired(index, delivery.message.received_at());
+                self.flows.reserve(index, bytes)
+            })
+            .map(Some)
+    }
+
+    /// Gives a promised place back.
+    pub fn release(&mut self, place: Option<Place>) {
+        if let Some(place) = place {
+            self.flows.release(&place);
+        }
+    }
+
+    /// Appends a message that a place was promised for, or that the oldest give way to: how many did. `in_flight_from` is
+    /// the oldest in flight, `online` whether there is a client.
+    pub fn push(
+        &mut self,
+        flow: &Flow,
+        place: Option<Place>,
+        delivery: Delivery,
+        wanted: Wanted,
+        online: bool,
+        in_flight_from: Option<Sequence>,
+    ) -> u64 {
+        let bytes = delivery.size();
+        let index = self.flows.find(flow);
+        let mut dropped = 0;
+        match &place {
+            Some(place) => self.flows.release(place),
+            None if self.over => {}
+            None => {
+                let room;
+                (dropped, room) = self.make_room(index, bytes);
+                if !room {
+                    settle(wanted.receipt, true);
+                    return dropped + 1;
+                }
+            }
+        }
+        if self.over {
+            settle(wanted.receipt, true);
+            return 0;
+        }
+        let sequence = self.next;
+        self.next += 1;
+        self.flows.add(index, bytes);
+        let max_age = flow.limits.max_age.map_or(u64::MAX, |age| age.as_millis() as u64);
+        let oldest = delivery.message.received_at().saturating_add(max_age);
+        let expires_at = delivery.message.expires_at().min(oldest);
+        let in_memory = !self.kept || online && self.has_memory();
+        if self.kept {
+            let at_once = wanted.at_once
+                || delivery.qos == QoS::ExactlyOnce
+                || !in_memory
+                || self.is_behind(in_flight_from);
+            let receipt = wanted.receipt;
+            self.unsettled.push(Open {
+                sequence,
+                flow: index,
+                bytes,
+                receipt,
+                writing: at_once,
+                done: false,
+            });
+            if at_once {
+                self.write(sequence, index, expires_at, delivery.clone());
+            }
+        }
+        if in_memory {
+            let content = Content::Message(delivery);
+            self.waiting.push_back(Entry { sequence, flow: index, expires_at, again: false, content });
+        } else if self.stored_from.is_none() {
+            self.stored_from = Some(sequence);
+        }
+        dropped
+    }
+
+    /// The next one to send. `None` also if it has to be kept before.
+    pub fn front(&self) -> Option<&Entry> {
+        let front = self.waiting.front()?;
+        let held_back = front.is_exactly_once() && self.unsettled.contains(front.sequence);
+        (!held_back).then_some(front)
+    }
+
+    /// Takes the next one out: it is in flight now.
+    pub fn take_front(&mut self) -> Option<Entry> {
+        let entry = self.waiting.pop_front()?;
+        self.count_out(&entry);
+        Some(entry)
+    }
+
+    /// The next one is not sent, because it expired or is too large.
+    pub fn drop_front(&mut self) {
+        if let Some(entry) = self.take_front() {
+            self.handle_arrived(entry.sequence);
+        }
+    }
+
+    /// A message arrived for good, or will never have to.
+    pub fn handle_arrived(&mut self, sequence: Sequence) {
+        if self.kept && self.unsettled.handle_arrived(sequence) == Arrived::Stored {
+            self.work.push(Work::Forget(sequence));
+        }
+    }
+
+    /// PUBREC came: it has to be kept before PUBREL goes out. False if there is no need.
+    pub fn handle_received(&mut self, sequence: Sequence) -> bool {
+        if self.kept {
+            self.work.push(Work::Release(sequence));
+        }
+        self.kept
+    }
+
+    /// A message is in the store, or could not be written: then nobody has it.
+    pub fn handle_written(&mut self, sequence: Sequence, written: bool) {
+        let Some(open) = self.unsettled.handle_written(sequence, written) else { return };
+        if written && open.done {
+            self.work.push(Work::Forget(sequence));
+        } else if !written && !open.done {
+            if let Some(entry) = self.waiting.take(sequence) {
+                self.count_out(&entry);
+            } else if self.stored_from.is_some_and(|from| from <= sequence) {
+                self.flows.subtract(open.flow, open.bytes);
+            }
+        }
+    }
+
+    /// The first message that its client still has a moment to acknowledge before it is written.
+    pub fn first_unwritten(&self) -> Option<Sequence> {
+        self.unsettled.first_unwritten()
+    }
+
+    /// The number of the next message.
+    pub fn next(&self) -> Sequence {
+        self.next
+    }
+
+    /// The moment is over for those below: they are written. `in_flight` finds a message that is in flight.
+    pub fn write_below<'a>(&mut self, below: Sequence, in_flight: impl Fn(Sequence) -> Option<&'a Entry>) {
+        for (sequence, flow) in self.unsettled.begin_writing(below).collect::<Vec<_>>() {
+            let entry = self.waiting.get(sequence).or_else(|| in_flight(sequence));
+            let Some(delivery) = entry.and_then(Entry::message).cloned() else { continue };
+            let expires_at = entry.map_or(u64::MAX, |entry| entry.expires_at);
+            self.write(sequence, flow, expires_at, delivery);
+            self.behind_until = self.next - 1;
+        }
+    }
+
+    /// The network connection ended, with these in flight: of a session that is kept nothing stays in memory.
+    pub fn handle_disconnect(&mut self, in_flight: Vec<Entry>) {
+        if let Some(last) = in_flight.last() {
+            self.sent_below = self.sent_below.max(last.sequence + 1);
+        }
+        if !self.kept {
+            for entry in in_flight.into_iter().rev() {
+                self.waiting.push_front(Entry { again: true, ..entry });
+            }
+            return;
+        }
+        self.write_below(self.next, |sequence| {
+            let at = in_flight.binary_search_by_key(&sequence, |entry| entry.sequence).ok()?;
+            in_flight.get(at)
+        });
+        let first = in_flight.first().or(self.waiting.front()).map(|entry| entry.sequence);
+        self.stored_from = first.or(self.stored_from);
+        for entry in in_flight.iter().chain(self.waiting.iter().filter(|entry| entry.again)) {
+            if entry.message().is_some() {
+                self.flows.add(entry.flow, entry.size());
+            }
+        }
+        self.waiting.clear();
+    }
+
+    /// Has more messages loaded, if there are some in the store and few in memory.
+    pub fn load_if_low(&mut self) {
+        let Some(from) = self.stored_from else { return };
+        let below = self.unsettled.first_from(from).unwrap_or(self.next);
+        if self.busy || self.waiting.len() >= LOAD_BELOW {
+            return;
+        }
+        if from == self.next {
+            self.stored_from = None;
+        } else if from < below {
+            self.busy = true;
+            self.work.push(Work::Load { from, below });
+        }
+    }
+
+    /// Messages were loaded, or could not be. `allowed` says whether the session may still hear a topic: what it may
+    /// not is gone.
+    pub fn handle_loaded(
+        &mut self,
+        from: Sequence,
+        below: Sequence,
+        loaded: Option<Loaded>,
+        online: bool,
+        allowed: impl Fn(&str) -> bool,
+    ) {
+        self.busy = false;
+        if !online || self.stored_from != Some(from) {
+            return;
+        }
+        let Some(loaded) = loaded else { return };
+        let mut last = None;
+        for stored in loaded.messages {
+            let sequence = match &stored {
+                StoredMessage::Message(message) => message.sequence,
+                StoredMessage::Released(sequence) => *sequence,
+            };
+            last = Some(sequence);
+            if let Some(entry) = self.entry(stored, &allowed) {
+                self.waiting.push_back(entry);
+            } else {
+                self.work.push(Work::Forget(sequence));
+            }
+        }
+        let loaded_below = match last {
+            Some(last) if !loaded.complete => last + 1,
+            _ => below,
+        };
+        self.behind_until = self.behind_until.max(loaded_below - 1);
+        self.stored_from = Some(loaded_below).filter(|from| *from < self.next);
+        if self.stored_from.is_none() {
+            self.recount();
+        }
+    }
+
+    /// Messages that were in the store only were removed.
+    pub fn handle_trimmed(&mut self, flow: &Arc<str>, removed: Totals) {
+        self.busy = false;
+        let flow = self.flows.find_by_name(flow);
+        self.flows.subtract_all(flow, removed);
+        if removed.messages > 0
+            && let Some((flow, excess)) = self.flows.excess()
+        {
+            self.trim(flow, Trim::Oldest { messages: excess.messages, bytes: excess.bytes });
+        }
+    }
+
+    fn entry(&mut self, stored: StoredMessage, allowed: impl Fn(&str) -> bool) -> Option<Entry> {
+        match stored {
+            StoredMessage::Released(sequence) => Some(Entry {
+                sequence,
+                flow: FlowIndex::default(),
+                expires_at: u64::MAX,
+                again: true,
+                content: Content::Released,
+            }),
+            StoredMessage::Message(QueuedMessage { sequence, flow, expires_at, delivery }) => {
+                let flow = self.flows.find_by_name(&flow);
+                let again = sequence < self.sent_below;
+                let allowed = allowed(delivery.message.topic());
+                if again || !allowed {
+                    self.flows.subtract(flow, delivery.size());
+                }
+                allowed.then_some(Entry {
+                    sequence,
+                    flow,
+                    expires_at,
+                    again,
+                    content: Content::Message(delivery),
+                })
+            }
+        }
+    }
+
+    fn has_memory(&self) -> bool {
+        self.stored_from.is_none() && self.waiting.len() < IN_MEMORY && self.waiting.bytes() < IN_MEMORY_BYTES
+    }
+
+    /// Whether the client owes an acknowledgement for longer than a moment.
+    fn is_behind(&self, in_flight_from: Option<Sequence>) -> bool {
+        let oldest = in_flight_from.or_else(|| self.waiting.front().map(|entry| entry.sequence));
+        oldest.is_some_and(|oldest| oldest <= self.behind_until)
+    }
+
+    fn write(&mut self, sequence: Sequence, flow: FlowIndex, expires_at: u64, delivery: Delivery) {
+        let flow = Arc::clone(self.flows.name(flow));
+        self.work.push(Work::Write(QueuedMessage { sequence, flow, expires_at, delivery }));
+    }
+
+    /// It does not wait in memory any more, nor count.
+    fn count_out(&mut self, entry: &Entry) {
+        if !entry.again {
+            self.flows.subtract(entry.flow, entry.size());
+        }
+    }
+
+    /// The oldest of the flow give way until there is room: how many, and whether there is room; there is none if all
+    /// places are promised.
+    fn make_room(&mut self, flow: FlowIndex, bytes: usize) -> (u64, bool) {
+        let mut dropped = 0;
+        loop {
+            if let Ok(place) = self.flows.reserve(flow, bytes) {
+                self.flows.release(&place);
+                return (dropped, true);
+            }
+            let oldest = self.waiting.take_first(|entry| entry.flow == flow && !entry.again);
+            if let Some(entry) = oldest {
+                self.count_out(&entry);
+                self.handle_arrived(entry.sequence);
+                dropped += 1;
+            } else if self.stored_from.is_some() {
+                self.trim(flow, Trim::Oldest { messages: 1, bytes: bytes as u64 });
+                return (dropped, true);
+            } else {
+                return (dropped, false);
+            }
+        }
+    }
+
+    fn trim(&mut self, flow: FlowIndex, what: Trim) {
+        if let Some(from) = self.stored_from.filter(|_| !self.busy) {
+            self.busy = true;
+            self.work.push(Work::Trim { flow: Arc::clone(self.flows.name(flow)), from, what });
+        }
+    }
+
+    fn remove_expired(&mut self, flow: FlowIndex, now: u64) {
+        const PAUSE_MS: u64 = 1000;
+        let expired = |entry: &Entry| entry.flow == flow && !entry.again && entry.expires_at <= now;
+        while let Some(entry) = self.waiting.take_first(expired) {
+            self.count_out(&entry);
+            self.handle_arrived(entry.sequence);
+        }
+        if self.next_search <= now {
+            self.next_search = now + PAUSE_MS;
+            self.trim(flow, Trim::Expired(now));
+        }
+    }
+
+    /// All that waits is in memory: counts it anew, without what damaged records and refused writes have left behind.
+    fn recount(&mut self) {
+        self.flows.clear();
+        for entry in self.waiting.iter().filter(|entry| !entry.again) {
+            self.flows.add(entry.flow, entry.size());
+        }
+    }
+
+    /// Whether it holds no message in memory.
+    #[cfg(test)]
+    pub fn is_empty_in_memory(&self) -> bool {
+        self.waiting.len() == 0
+    }
+
+    /// Messages and bytes that count, and those that are promised.
+    #[cfg(test)]
+    pub fn held(&self) -> (usize, usize, usize, usize) {
+        self.flows.held()
+    }
+}

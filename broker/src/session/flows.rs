@@ -1,0 +1,160 @@
+//! How much of each flow waits for a session, and how much may.
+
+use std::sync::Arc;
+
+use crate::{access::Flow, limits::FlowLimits, queue::QueueFull, store::Totals};
+
+/// Which of a session's flows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FlowIndex(u32);
+
+/// The flows of a session. There are few: a device has few connections.
+#[derive(Debug, Default)]
+pub struct Flows {
+    uses: Vec<FlowUse>,
+}
+
+#[derive(Debug)]
+struct FlowUse {
+    name: Arc<str>,
+    limits: Option<FlowLimits>,
+    waiting: Use,
+    promised: Use,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Use {
+    messages: usize,
+    bytes: usize,
+}
+
+/// A place in a queue that was promised and is not taken yet: give it back with [`Flows::release`].
+#[derive(Debug)]
+#[must_use]
+pub struct Place {
+    /// Of this flow.
+    pub flow: FlowIndex,
+    bytes: usize,
+}
+
+impl Flows {
+    /// As it was kept.
+    pub fn restored(totals: Vec<(Arc<str>, Totals)>) -> Self {
+        let restored = |(name, totals): (Arc<str>, Totals)| FlowUse {
+            name,
+            limits: None,
+            waiting: Use { messages: totals.messages as usize, bytes: totals.bytes as usize },
+            promised: Use::default(),
+        };
+        Self { uses: totals.into_iter().map(restored).collect() }
+    }
+
+    /// The flow of that name, from now on with these limits.
+    pub fn find(&mut self, flow: &Flow) -> FlowIndex {
+        let index = self.find_by_name(&flow.name);
+        self.uses[index.0 as usize].limits = Some(flow.limits);
+        index
+    }
+
+    /// The flow of that name, whatever its limits.
+    pub fn find_by_name(&mut self, name: &Arc<str>) -> FlowIndex {
+        let known = self.uses.iter().position(|known| Arc::ptr_eq(&known.name, name) || known.name == *name);
+        let index = known.unwrap_or_else(|| {
+            self.uses.push(FlowUse {
+                name: Arc::clone(name),
+                limits: None,
+                waiting: Use::default(),
+                promised: Use::default(),
+            });
+            self.uses.len() - 1
+        });
+        FlowIndex(index as u32)
+    }
+
+    /// Its name.
+    pub fn name(&self, flow: FlowIndex) -> &Arc<str> {
+        &self.uses[flow.0 as usize].name
+    }
+
+    /// Promises a place. An empty flow takes one message of any size.
+    ///
+    /// # Errors
+    /// [`QueueFull`].
+    pub fn reserve(&mut self, flow: FlowIndex, bytes: usize) -> Result<Place, QueueFull> {
+        if !self.has_room(flow, bytes) {
+            return Err(QueueFull);
+        }
+        let promised = &mut self.uses[flow.0 as usize].promised;
+        promised.messages += 1;
+        promised.bytes += bytes;
+        Ok(Place { flow, bytes })
+    }
+
+    /// Gives a promised place back.
+    pub fn release(&mut self, place: &Place) {
+        let promised = &mut self.uses[place.flow.0 as usize].promised;
+        promised.messages -= 1;
+        promised.bytes -= place.bytes;
+    }
+
+    /// A message waits.
+    pub fn add(&mut self, flow: FlowIndex, bytes: usize) {
+        let waiting = &mut self.uses[flow.0 as usize].waiting;
+        waiting.messages += 1;
+        waiting.bytes += bytes;
+    }
+
+    /// A message does not wait any more.
+    pub fn subtract(&mut self, flow: FlowIndex, bytes: usize) {
+        self.subtract_all(flow, Totals { messages: 1, bytes: bytes as u64 });
+    }
+
+    /// Messages do not wait any more.
+    pub fn subtract_all(&mut self, flow: FlowIndex, totals: Totals) {
+        let waiting = &mut self.uses[flow.0 as usize].waiting;
+        waiting.messages = waiting.messages.saturating_sub(totals.messages as usize);
+        waiting.bytes = waiting.bytes.saturating_sub(totals.bytes as usize);
+    }
+
+    /// Nothing waits.
+    pub fn clear(&mut self) {
+        for flow in &mut self.uses {
+            flow.waiting = Use::default();
+        }
+    }
+
+    /// How many messages wait, of all flows.
+    pub fn messages(&self) -> usize {
+        self.uses.iter().map(|flow| flow.waiting.messages).sum()
+    }
+
+    /// By how much a flow exceeds its limits, if one does.
+    pub fn excess(&self) -> Option<(FlowIndex, Totals)> {
+        self.uses.iter().enumerate().find_map(|(index, flow)| {
+            let queue = flow.limits?.queue;
+            let messages = flow.waiting.messages.saturating_sub(queue.messages);
+            let bytes = flow.waiting.bytes.saturating_sub(queue.bytes);
+            let exceeds = (messages > 0 || bytes > 0) && flow.waiting.messages > 1;
+            exceeds.then_some((
+                FlowIndex(index as u32),
+                Totals { messages: messages as u64, bytes: bytes as u64 },
+            ))
+        })
+    }
+
+    fn has_room(&self, flow: FlowIndex, bytes: usize) -> bool {
+        let FlowUse { limits, waiting, promised, .. } = &self.uses[flow.0 as usize];
+        let Some(FlowLimits { queue, .. }) = limits else { return true };
+        let messages = waiting.messages + promised.messages;
+        messages == 0 || messages < queue.messages && waiting.bytes + promised.bytes + bytes <= queue.bytes
+    }
+
+    /// Messages and bytes that wait, and those that are promised.
+    #[cfg(test)]
+    pub fn held(&self) -> (usize, usize, usize, usize) {
+        self.uses.iter().fold((0, 0, 0, 0), |(a, b, c, d), flow| {
+            let (waiting, promised) = (flow.waiting, flow.promised);
+            (a + waiting.messages, b + waiting.bytes, c + promised.messages, d + promised.bytes)
+        })
+    }
+}
