@@ -204,6 +204,16 @@ pub enum StoredMessage {
     Released(Sequence),
 }
 
+impl StoredMessage {
+    /// Its place.
+    fn sequence(&self) -> Sequence {
+        match self {
+            Self::Message(message) => message.sequence,
+            Self::Released(sequence) => *sequence,
+        }
+    }
+}
+
 /// What is kept of one flow of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {

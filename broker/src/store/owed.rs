@@ -1,6 +1,6 @@
 //! Changes that nobody would try again if they fail: the store does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Sequence, Slot};
 use crate::codec::PacketId;
@@ -86,6 +86,25 @@ impl Owed {
         self.changes.values().filter(|change| !is_deletion(change))
     }
 
+    /// The messages of a session's queue that are owed to go; `None` if anything else is owed to the queue, so that what is
+    /// kept of it says too little.
+    pub fn forgotten(&self, slot: Slot) -> Option<BTreeSet<Sequence>> {
+        if self.changes.contains_key(&Thing::End(slot)) {
+            return None;
+        }
+        let mut released = self.changes.range(Thing::Release(slot, 0)..=Thing::Release(slot, Sequence::MAX));
+        if released.next().is_some() {
+            return None;
+        }
+        self.changes
+            .range(Thing::Message(slot, 0)..=Thing::Message(slot, Sequence::MAX))
+            .map(|(_, change)| match change {
+                Change::Forget { sequence, .. } => Some(*sequence),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// [`Owed::deletions`] are done.
     pub fn settle_deletions(&mut self) {
         self.changes.retain(|_, change| !is_deletion(change));
@@ -124,6 +143,16 @@ fn is_deletion(change: &Change) -> bool {
         | Change::Release { .. }
         | Change::Accept { .. }
         | Change::Retain { .. } => false,
+    }
+}
+
+/// What must not stay if it should turn out to be there after all: a message that its publisher was told was not taken,
+/// and its identifier.
+pub fn undoing(change: &Change) -> Option<Change> {
+    match change {
+        Change::Enqueue { slot, message } => Some(Change::Forget { slot: *slot, sequence: message.sequence }),
+        Change::Accept { slot, packet_id } => Some(Change::Complete { slot: *slot, packet_id: *packet_id }),
+        _ => None,
     }
 }
 

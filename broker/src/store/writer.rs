@@ -13,12 +13,12 @@ use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, wal::CheckpointMode};
 use tracing::{debug, error, warn};
 
 use super::{
-    Change, Durability, Health, StoreError,
+    Change, Durability, Health, LoadRequest, Loaded, StoreError,
     answers::{Answer, contain, refuse, take_out_of_range, tell},
     batch::{Batch, Flows},
     contents,
     intake::{Intake, Order},
-    owed::Owed,
+    owed::{Owed, undoing},
     place::Place,
     schema::{self, Database},
 };
@@ -273,8 +273,28 @@ impl Writer {
         self.count_owed();
         self.set_failing(error);
         for order in orders {
-            refuse(order, error);
+            match order {
+                Order::Load(request, done) => {
+                    let loaded = self.load_without_writing(&request).ok_or_else(|| error.clone());
+                    contain(|| done(loaded));
+                }
+                order => refuse(order, error),
+            }
         }
+    }
+
+    /// Reads while nothing can be written: whoever takes messages away makes room.
+    fn load_without_writing(&mut self, request: &LoadRequest) -> Option<Loaded> {
+        let State::Open(database) = &self.state else { return None };
+        let forgotten = self.owed.forgotten(request.slot)?;
+        let mut batch = Batch::new(&database.connection, &mut self.flows);
+        database.connection.execute_batch("BEGIN").ok()?;
+        let loaded = batch.load(request);
+        database.connection.execute_batch("ROLLBACK").ok()?;
+        let mut loaded = loaded.ok()?;
+        loaded.messages.retain(|message| !forgotten.contains(&message.sequence()));
+        let is_answer = loaded.damaged == 0 && (loaded.complete || !loaded.messages.is_empty());
+        is_answer.then_some(loaded)
     }
 
     fn retry_if_due(&mut self) {
@@ -473,16 +493,6 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     }
     connection.pragma(None, "incremental_vacuum", VACUUM_PAGES, |_| Ok(()))?;
     Ok(false)
-}
-
-/// What must not stay if it should turn out to be there after all: a message that its publisher was told was not taken,
-/// and its identifier.
-fn undoing(change: &Change) -> Option<Change> {
-    match change {
-        Change::Enqueue { slot, message } => Some(Change::Forget { slot: *slot, sequence: message.sequence }),
-        Change::Accept { slot, packet_id } => Some(Change::Complete { slot: *slot, packet_id: *packet_id }),
-        _ => None,
-    }
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {

@@ -95,6 +95,10 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     patient.store.submit(vec![Change::Enqueue { slot: 1, message: queued(5_000, &[1; 400_000]) }], None);
     assert_eq!(submit(&patient.store, vec![enqueue(1, kept + 1)]), Err(StoreError::Full));
     assert!(patient.store.statistics().owed > 0);
+    // What is in the queue can be taken from it, though the end of it is owed.
+    let part = LoadRequest { below: 100, ..everything(1) };
+    let load = |request| wait(|done| patient.store.load(request, move |loaded| done.send(loaded).unwrap()));
+    assert_eq!(load(part), Err(StoreError::Full));
 
     patient.has(Faults::default());
 
@@ -108,6 +112,20 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     submit(&patient.store, vec![enqueue(1, kept + 1)]).unwrap();
     let expected: Vec<_> = (2..=kept + 1).chain([5_000]).collect();
     assert_eq!(patient.sequences_after_restart(), expected);
+}
+
+#[test]
+fn a_full_disk_can_be_read_without_what_is_owed_to_be_forgotten() {
+    let patient = Patient::new();
+    patient.has(Faults { capacity: Some(patient.disk.used() + 30_000), ..Faults::default() });
+    let (kept, _) = fill(&patient);
+    // Another session is owed something that does not fit.
+    patient.store.submit(vec![Change::Enqueue { slot: 2, message: queued(1, &[1; 400_000]) }], None);
+    let forget = |sequence| Change::Forget { slot: 1, sequence };
+    patient.store.submit(vec![forget(1), forget(3)], None);
+    let expected: Vec<_> = (1..=kept).filter(|sequence| ![1, 3].contains(sequence)).collect();
+    assert_eq!(sequences(&patient.load().unwrap().messages), expected);
+    assert!(matches!(patient.store.health(), Health::Failing(_)));
 }
 
 #[test]
