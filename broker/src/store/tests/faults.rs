@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::{
     disk::{Disk, Faults},
+    figures::many,
     *,
 };
 use crate::store::{verify::verify_at, writer::Tuning};
@@ -231,12 +232,12 @@ fn nobody_waits_for_a_thread_that_died() {
     patient.store.close();
 }
 
-/// `cargo test -p ior-broker --release --lib slow_disk -- --ignored --nocapture`
+/// For figures see [`super::figures`].
 #[test]
-#[ignore = "a figure, not a check"]
-fn rate_on_a_slow_disk() {
+fn figures_of_a_slow_disk() {
     const IN_FLIGHT: usize = 1_000;
     for (pause, total) in [(1, 200_000), (10, 200_000), (200, 20_000)] {
+        let total = many(2_000, total);
         let patient = Patient::with(Tuning::default());
         patient.has(Faults { sync_time: Duration::from_millis(pause), ..Faults::default() });
         let (done, answers) = mpsc::sync_channel::<Result<(), StoreError>>(IN_FLIGHT);
