@@ -24,7 +24,6 @@ pub struct Peer {
     outgoing: VecDeque<Outgoing>,
     /// QoS 2 messages of the server by Packet Identifier, from their PUBLISH to their PUBREL.
     unreleased: BTreeMap<u16, Vec<u8>>,
-    last_id: u16,
 }
 
 /// What became known by a packet from the server.
@@ -54,14 +53,7 @@ struct Outgoing {
 impl Peer {
     /// A client that will connect with this CONNECT.
     pub fn new(version: Version, connect: Connect) -> Self {
-        Self {
-            version,
-            connect,
-            connection: None,
-            outgoing: VecDeque::new(),
-            unreleased: BTreeMap::new(),
-            last_id: 0,
-        }
+        Self { version, connect, connection: None, outgoing: VecDeque::new(), unreleased: BTreeMap::new() }
     }
 
     /// Whether it has a connection, as far as it knows.
@@ -72,6 +64,11 @@ impl Peer {
     /// How many own messages are not completely acknowledged.
     pub fn unacknowledged(&self) -> usize {
         self.outgoing.len()
+    }
+
+    /// How many QoS 2 messages of the server wait for their PUBREL.
+    pub fn unreleased(&self) -> usize {
+        self.unreleased.len()
     }
 
     /// Connects, and sends again what is not acknowledged; if the server has no session, what it knew of it is forgotten,
@@ -242,13 +239,10 @@ impl Peer {
         found.unwrap_or_else(|| panic!("an acknowledgement of {id}, which waits for no such one"))
     }
 
-    fn free_id(&mut self) -> u16 {
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if !self.outgoing.iter().any(|own| own.id == self.last_id) {
-                return self.last_id;
-            }
-        }
+    /// The smallest one, so that each is used again as soon as it may be.
+    fn free_id(&self) -> u16 {
+        let is_free = |id: &u16| !self.outgoing.iter().any(|own| own.id == *id);
+        (1..=u16::MAX).find(is_free).expect("fewer messages than identifiers")
     }
 
     fn acknowledge(&mut self, kind: Kind, id: u16) {

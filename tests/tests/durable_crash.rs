@@ -54,11 +54,21 @@ const PAIRS: [[(Version, u8, bool); 2]; 4] = [
 
 #[test]
 fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
-    let seed = Random::seed("IOR_CRASH_SEED");
     let rounds = std::env::var("IOR_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    println!("IOR_CRASH_SEED={seed} IOR_CRASH_ROUNDS={rounds}");
+    crash("fsync", rounds);
+}
+
+/// What is written and not synced is lost by a power cut only.
+#[test]
+fn buffered_survives_kills_too() {
+    crash("buffered", ROUNDS / 5);
+}
+
+fn crash(durability: &str, rounds: u64) {
+    let seed = Random::seed("IOR_CRASH_SEED");
+    println!("{durability}: IOR_CRASH_SEED={seed} IOR_CRASH_ROUNDS={rounds}");
     let mut random = Random::new(seed);
-    let bridge = world().start();
+    let bridge = world().env("IOR_BRIDGE__DURABILITY", durability).start();
     let devices = devices(&bridge, &mut random);
     let harbour = Harbour::new(devices.len(), bridge.addr);
     let harbour = &harbour;
@@ -87,7 +97,7 @@ fn nothing_acknowledged_is_lost_and_nothing_comes_twice() {
     }
     let total: u32 = devices.iter().flat_map(|device| device.seen).sum();
     let repeated: u32 = devices.iter().map(|device| device.repeated).sum();
-    println!("{total} messages, {repeated} of QoS 1 repeated, {rounds} rounds");
+    println!("{durability}: {total} messages, {repeated} of QoS 1 repeated, {rounds} rounds");
 }
 
 fn world() -> World {

@@ -137,6 +137,25 @@ fn a_store_that_cannot_write_refuses_both_versions_and_new_sessions() {
 }
 
 #[test]
+fn a_start_on_a_failing_disk_names_the_store() {
+    for fault in ["write ENOSPC", "write EIO", "sync EIO"] {
+        let (world, faults) = Faults::of(pairs(1));
+        let bridge = world.start();
+        let mut kept = Kept::new(&bridge, "away");
+        for _ in 0..20 {
+            assert_eq!(kept.offer(&bridge, 100), 0);
+        }
+        let world = bridge.kill();
+        faults.set(fault);
+        let (status, said) = world.start_fails();
+        assert_eq!(status.code(), Some(1), "{fault}: {said}");
+        assert!(said.contains(&world.store().display().to_string()), "{fault}: {said}");
+        faults.clear();
+        kept.assert_all_there(&world.start(), &[]);
+    }
+}
+
+#[test]
 fn a_subscribe_that_cannot_be_kept_is_refused() {
     let (world, faults) = Faults::of(pairs(1));
     let bridge = world.start();

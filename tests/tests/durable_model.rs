@@ -19,7 +19,7 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 
-const CASES: u32 = 16;
+const CASES: u32 = 30;
 const STEPS: usize = 25;
 const SHORT: u32 = 1;
 const IN_FLIGHT: u16 = 5;
@@ -38,9 +38,11 @@ enum Step {
     PublishShort,
     /// The subscriber connects, if it is away.
     Return,
-    /// Takes so many messages, if that many come at once, and acknowledges them.
+    /// Takes so many messages, if that many come at once, and acknowledges them; and goes through with the handshakes or
+    /// leaves them open.
     Take {
         count: usize,
+        finish: bool,
     },
     /// The subscriber's connection breaks, whatever is on its way.
     Break,
@@ -65,18 +67,18 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (1u8..=2).prop_map(|qos| Step::Publish { qos }),
-        2 => (1u8..=2).prop_map(|qos| Step::PublishAndBreak { qos }),
+        4 => (1u8..=2).prop_map(|qos| Step::PublishAndBreak { qos }),
         1 => Just(Step::PublishShort),
-        4 => Just(Step::Return),
-        4 => (1usize..8).prop_map(|count| Step::Take { count }),
-        3 => Just(Step::Break),
+        5 => Just(Step::Return),
+        6 => (1usize..8, any::<bool>()).prop_map(|(count, finish)| Step::Take { count, finish }),
+        2 => Just(Step::Break),
         2 => (1u8..=2).prop_map(|qos| Step::Subscribe { qos }),
         1 => Just(Step::Unsubscribe),
         1 => Just(Step::StartOver),
         1 => any::<bool>().prop_map(|stopped| Step::Expire { stopped }),
         1 => any::<bool>().prop_map(|stopped| Step::Wait { stopped }),
         2 => Just(Step::Restart),
-        3 => Just(Step::Kill),
+        5 => Just(Step::Kill),
     ]
 }
 
@@ -112,8 +114,9 @@ struct Expected {
     /// It was acknowledged, and the session wanted it. Otherwise it may come or not: nobody knows whether the bridge got
     /// it, or the session may have given it up.
     must: bool,
-    /// It lives for a second, and was not sent yet.
+    /// It lives for a second, unless it was sent before.
     short: bool,
+    may_be_sent: bool,
     taken: bool,
     /// It may come again though it was taken: the bridge may not know that, or have got it twice.
     may_repeat: bool,
@@ -178,7 +181,7 @@ impl Scene {
             }
             Step::PublishShort => self.publish_short(),
             Step::Return => self.come_back(),
-            Step::Take { count } => self.take(count),
+            Step::Take { count, finish } => self.take(count, finish),
             Step::Break => self.subscriber.lose(),
             Step::Subscribe { qos } => self.subscribe(qos),
             Step::Unsubscribe => self.unsubscribe(),
@@ -210,9 +213,9 @@ impl Scene {
             self.publish(qos);
         }
         while self.is_owed_something() {
-            self.take(1);
+            self.take(1, true);
         }
-        self.take(1);
+        self.take(1, true);
         let (status, _) = self.bridge.take().unwrap().stop();
         assert!(status.success());
     }
@@ -233,6 +236,7 @@ impl Scene {
                 qos: qos.min(subscribed),
                 must: false,
                 short: false,
+                may_be_sent: false,
                 taken: false,
                 may_repeat: false,
             };
@@ -273,9 +277,15 @@ impl Scene {
         client.complete(publish.property(Property::MessageExpiry(SHORT)), 1);
         client.disconnect();
         if self.subscribed.is_some() {
-            let short = !self.subscriber.is_connected();
-            let number = self.published;
-            let expected = Expected { number, qos: 1, must: false, short, taken: false, may_repeat: false };
+            let expected = Expected {
+                number: self.published,
+                qos: 1,
+                must: false,
+                short: true,
+                may_be_sent: self.subscriber.is_connected(),
+                taken: false,
+                may_repeat: false,
+            };
             self.expected.push(expected);
         }
     }
@@ -288,7 +298,7 @@ impl Scene {
         let present = self.subscriber.connect(addr).unwrap().session_present;
         assert_eq!(present, self.session, "Session Present");
         self.session = true;
-        self.expected.iter_mut().for_each(|expected| expected.short = false);
+        self.expected.iter_mut().for_each(|expected| expected.may_be_sent = true);
     }
 
     fn subscribe(&mut self, qos: u8) {
@@ -354,7 +364,7 @@ impl Scene {
             std::thread::sleep(time);
         }
         self.recent.clear();
-        self.expected.retain(|expected| !expected.short);
+        self.expected.retain(|expected| !expected.short || expected.may_be_sent);
     }
 
     fn started(&mut self, bridge: Bridge) {
@@ -363,7 +373,7 @@ impl Scene {
         self.subscriber.cut();
     }
 
-    fn take(&mut self, count: usize) {
+    fn take(&mut self, count: usize, finish: bool) {
         if !self.subscriber.is_connected() {
             return;
         }
@@ -371,10 +381,24 @@ impl Scene {
             let Some(message) = self.next_message() else { break };
             self.check(&message);
         }
+        if finish {
+            self.finish_handshakes();
+        }
         // What was acknowledged is known to the bridge from here on.
         let client = self.subscriber.client();
         client.send(PingReq);
         client.wait_for("PINGRESP", |packet| *packet == Packet::PingResp);
+    }
+
+    fn finish_handshakes(&mut self) {
+        let until = Instant::now() + DEADLINE;
+        while self.subscriber.unreleased() > 0 {
+            let left = until.checked_duration_since(Instant::now()).expect("a PUBREL");
+            if let Some(Happened::Received(message)) = self.subscriber.poll(left) {
+                self.check(&message);
+            }
+            assert!(self.subscriber.is_connected(), "the bridge closed the connection");
+        }
     }
 
     fn next_message(&mut self) -> Option<Message> {

@@ -1,6 +1,7 @@
 //! What the rest of the broker holds of a store.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
@@ -9,12 +10,14 @@ use parking_lot::Mutex;
 
 use super::{
     Change, Contents, Durability, Health, LoadRequest, Loaded, OpenError, StoreError, StoreSettings,
-    StoreStatistics, Totals, TrimRequest, contents,
+    StoreStatistics, Totals, TrimRequest,
+    answers::refuse,
+    contents,
     intake::{Done, Intake, Order},
     owed::Owed,
     place::{Directory, LOG, Place, STORE},
     schema,
-    writer::{Figures, OnHealth, State, Tuning, Writer, refuse},
+    writer::{Figures, OnHealth, State, Tuning, Writer},
 };
 
 /// An open store. Cheap to clone; closed with [`Store::close`] or with the last clone.
@@ -43,7 +46,7 @@ impl Store {
         on_health: impl Fn(&Health) + Send + Sync + 'static,
     ) -> Result<(Self, Contents), OpenError> {
         let place = Directory::open(&settings.directory)?;
-        Self::open_at(Arc::new(place), settings.durability, Tuning::default(), Box::new(on_health))
+        Self::open_at(Arc::new(place), settings.durability, Tuning::default(), Arc::new(on_health))
     }
 
     /// The same anywhere, tuned otherwise.
@@ -71,11 +74,11 @@ impl Store {
             flows,
             owed: Owed::default(),
             retry_at: None,
-            has_written: false,
+            is_damaged: false,
         };
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || work(writer))
             .map_err(|error| OpenError::io(&place.path(STORE), "cannot start the store's thread", &error))?;
         let shared = Shared {
             intake,
@@ -172,5 +175,18 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Works until the end. Should the thread panic, nobody is left waiting for it.
+fn work(writer: Writer) {
+    let (intake, health, on_health) =
+        (Arc::clone(&writer.intake), Arc::clone(&writer.health), Arc::clone(&writer.on_health));
+    if panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+        let died = Health::Failing("the thread of the store has died: restart the bridge".into());
+        *health.lock() = died.clone();
+        let abandoned = intake.abandon();
+        on_health(&died);
+        abandoned.into_iter().for_each(|order| refuse(order, &StoreError::Closed));
     }
 }

@@ -99,3 +99,20 @@ fn figures_of_lone_messages() {
     }
     store.close();
 }
+
+#[test]
+#[ignore = "a figure, not a check"]
+fn figures_of_one_message_a_second() {
+    const MESSAGES: u64 = 30;
+    let directory = directory();
+    let (store, _) = open(directory.path()).unwrap();
+    submit(&store, vec![session(1)]).unwrap();
+    let before = written_to_device();
+    for sequence in 1..=MESSAGES {
+        std::thread::park_timeout(std::time::Duration::from_secs(1));
+        submit(&store, vec![hundred_bytes(sequence)]).unwrap();
+    }
+    let written = before.zip(written_to_device()).map(|(before, after)| (after - before) / MESSAGES);
+    println!("one a second: {written:?} bytes to the device per message");
+    store.close();
+}
