@@ -128,7 +128,8 @@ fn a_retained_message_that_could_not_be_kept_at_once_is_kept_in_the_end() {
     // Even if there is no time for another attempt.
     patient.store.close();
     let (store, contents) =
-        Store::open_at(Arc::new(patient.disk.clone()), Durability::Fsync, TUNING, Box::new(|_| {})).unwrap();
+        Store::open_at(Arc::new(patient.disk.clone()), Durability::Fsync, TUNING, Arc::new(|_: &Health| {}))
+            .unwrap();
     store.close();
     let payloads: Vec<_> = contents.retained.iter().map(|(message, _)| message.payload().len()).collect();
     assert_eq!(payloads, [40_000]);
