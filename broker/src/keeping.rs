@@ -103,8 +103,11 @@ impl Shared {
         }
     }
 
-    /// Has the store do it, or if it is a message to be written puts it into the group.
+    /// Has the store do it, or if it is about a message of the group puts it into that.
     pub fn gather(self: &Arc<Self>, session: &Arc<Session>, work: Work, group: &mut Group) {
+        if let Work::Await(sequence) = work {
+            return group.written.push((Arc::clone(session), sequence));
+        }
         let (Some(Keeper { store, .. }), Some(slot)) = (&self.keeper, session.slot) else { return };
         let (shared, session) = (Arc::clone(self), Arc::clone(session));
         match work {
@@ -112,6 +115,7 @@ impl Shared {
                 group.written.push((session, message.sequence));
                 group.changes.push(Change::Enqueue { slot, message });
             }
+            Work::Await(_) => {}
             Work::Forget(sequence) => store.submit_lazily(Change::Forget { slot, sequence }),
             Work::Release(sequence) => {
                 let done: Done = Box::new(move |released| {
@@ -183,6 +187,11 @@ impl Shared {
             Some(keeper) => keeper.take_slot().map(SessionId::Kept),
             None => Some(self.sessions.passing()),
         }
+    }
+
+    /// Whether the session is kept, or nothing is.
+    pub fn can_outlive(&self, session: &Session) -> bool {
+        session.slot.is_some() || self.keeper.is_none()
     }
 
     /// Keeps what the session is now, whenever that succeeds. `left_at` is when its connection ended.

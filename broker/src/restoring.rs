@@ -1,6 +1,6 @@
 //! Takes over what an earlier run has kept: sessions and retained messages of those who may still do what they did.
 
-use std::{sync::Arc, time::Duration};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use crate::{
     access::Grant,
@@ -14,7 +14,7 @@ use crate::{
 
 impl Shared {
     /// Takes all over. What belonged to a name that may not log in any more goes.
-    pub fn restore(self: &Arc<Self>, sessions: Vec<StoredSession>, retained: Vec<RetainedRecord>) {
+    pub fn restore(self: &Arc<Self>, mut sessions: Vec<StoredSession>, retained: Vec<RetainedRecord>) {
         for (message, owner) in retained {
             let may_stay = self.access.grant(&owner).is_some_and(|grant| grant.may_publish(message.topic()));
             let expired = message.remaining_expiry(clock::unix_ms()).is_err();
@@ -22,6 +22,8 @@ impl Shared {
                 self.change(Change::Unretain { topic: message.topic().into() });
             }
         }
+        // The process may have died after a session had begun and before the one that it replaced was removed.
+        sessions.sort_by_key(|stored| Reverse(stored.record.left_at.unwrap_or(u64::MAX)));
         // All are there before the first Will Message is due.
         let left: Vec<_> = sessions.iter().filter_map(|stored| self.restore_session(stored)).collect();
         for Left { session, will, expiry, ago } in left {
@@ -37,7 +39,8 @@ impl Shared {
     fn restore_session(self: &Arc<Self>, stored: &StoredSession) -> Option<Left> {
         let record = &stored.record;
         let session = Arc::new(Session::restored(stored, &self.limits));
-        let Some(grant) = self.access.grant(&record.name) else {
+        let grant = self.access.grant(&record.name);
+        let Some(grant) = grant.filter(|_| !self.sessions.has(&record.name, &record.client_id)) else {
             self.end_keeping(&session);
             return None;
         };

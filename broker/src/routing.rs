@@ -161,16 +161,21 @@ impl Shared {
                 Delivery { message, qos, retain: true, subscription_ids: Vec::from_iter(subscription_id) };
             if qos == QoS::AtMostOnce {
                 session.outbound.lock().push_live(delivery);
-            } else if !self.push_if_room(session, delivery) {
+            } else if !self.push_if_room(session, delivery, Some(now)) {
                 Counters::add(&self.counters.dropped, 1);
             }
         }
     }
 
-    fn push_if_room(self: &Arc<Self>, session: &Arc<Session>, delivery: Delivery) -> bool {
+    fn push_if_room(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        delivery: Delivery,
+        since: Option<u64>,
+    ) -> bool {
         let flow = self.flow_of(delivery.message.topic());
-        let push =
-            |outbound: &mut Outbound| outbound.push_assured(&flow, delivery, Wanted::default()).is_ok();
+        let wanted = Wanted { since, ..Wanted::default() };
+        let push = |outbound: &mut Outbound| outbound.push_assured(&flow, delivery, wanted).is_ok();
         self.with_outbound(session, push)
     }
 
@@ -220,13 +225,15 @@ impl Shared {
     ) -> Option<Arc<Receipt>> {
         let receipt = Receipt::new(&publisher.session.bell);
         let at_once = message.qos() == QoS::ExactlyOnce;
+        let is_remembered = at_once && publisher.session.slot.is_some();
         let mut group = Group::default();
         for Receiver { session, delivery, way } in receivers {
             let Way::Queue(place) = way else {
                 session.outbound.lock().push_live(delivery);
                 continue;
             };
-            let wanted = Wanted { receipt: session.slot.map(|_| receipt.share()), at_once };
+            let receipt = session.slot.map(|_| receipt.share());
+            let wanted = Wanted { receipt, at_once, is_remembered, since: None };
             let work = {
                 let mut outbound = session.outbound.lock();
                 outbound.push_reserved(flow, place, delivery, wanted);
@@ -234,7 +241,7 @@ impl Shared {
             };
             for work in work {
                 match work {
-                    Work::Write(_) => self.gather(session, work, &mut group),
+                    Work::Write(_) | Work::Await(_) => self.gather(session, work, &mut group),
                     other => self.perform(session, vec![other]),
                 }
             }
@@ -271,7 +278,7 @@ impl Shared {
             let delivery = delivery(message, wanted);
             if delivery.qos == QoS::AtMostOnce {
                 wanted.handle.outbound.lock().push_live(delivery);
-            } else if !self.push_if_room(&wanted.handle, delivery) {
+            } else if !self.push_if_room(&wanted.handle, delivery, None) {
                 outcome = Err(Full);
             }
         }

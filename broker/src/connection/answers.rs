@@ -44,7 +44,7 @@ pub enum What {
     /// PUBACK or PUBREC.
     Publish { qos: QoS, packet_id: PacketId, reason: ReasonCode },
     /// PUBCOMP.
-    PubComp { packet_id: PacketId },
+    PubComp { packet_id: PacketId, reason: ReasonCode },
     /// SUBACK.
     SubAck { packet_id: PacketId, reasons: Vec<ReasonCode>, added: Vec<Box<str>> },
     /// UNSUBACK.
@@ -113,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 What::Publish { qos, packet_id, reason } => {
                     self.answer_publish(qos, packet_id, reason, outcome)?;
                 }
-                What::PubComp { packet_id } => self.answer_pubrel(packet_id, outcome)?,
+                What::PubComp { packet_id, reason } => self.answer_pubrel(packet_id, reason, outcome)?,
                 What::SubAck { packet_id, reasons, added } => {
                     self.answer_subscribe(packet_id, reasons, &added, outcome)?;
                 }
@@ -152,12 +152,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     /// An identifier that is not free again in the store must not be told to be free.
-    fn answer_pubrel(&mut self, packet_id: PacketId, outcome: Outcome) -> Result<(), Ending> {
+    fn answer_pubrel(
+        &mut self,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        outcome: Outcome,
+    ) -> Result<(), Ending> {
         if outcome == Outcome::Refused {
-            self.session.inbound.lock().accept(packet_id, None);
             return Err(Ending(DisconnectCause::Server(ReasonCode::QuotaExceeded)));
         }
-        self.write(ServerPacket::PubComp(server_ack(packet_id, ReasonCode::Success)))
+        self.write(ServerPacket::PubComp(server_ack(packet_id, reason)))
     }
 
     /// Subscriptions that could not be kept are taken back.
@@ -173,6 +177,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             for filter in added {
                 lifetime.subscriptions.remove(filter);
                 self.shared.subscriptions.remove(filter, self.session.id);
+                // Nobody knows whether the attempt that failed is in effect after all.
+                self.shared.forget_subscription(self.session, filter);
             }
             for reason in reasons.iter_mut().filter(|reason| !reason.is_error()) {
                 *reason = ReasonCode::QuotaExceeded;

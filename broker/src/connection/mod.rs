@@ -102,6 +102,11 @@ where
         if session.has_ended() {
             continue;
         }
+        if outlives && !shared.can_outlive(&session) {
+            // Made at the same time for another CONNECT, which asked for less.
+            shared.end_session(&session, attachment).await;
+            continue;
+        }
         if client.clean_start && session.has_begun() {
             session.stop_afterlife();
             shared.end_session(&session, attachment).await;

@@ -17,7 +17,7 @@ use crate::{
     message::{Message, MessageParts},
     routing::Publisher,
     session::{Incoming, Receipt},
-    store::{Change, Slot},
+    store::Change,
     subscriptions::SubscriptionOptions,
 };
 
@@ -139,13 +139,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.answers.push(Answer { receipt, what: What::Publish { qos, packet_id, reason }, bytes });
     }
 
-    /// PUBREL: PUBCOMP once it is kept that the identifier is free.
+    /// PUBREL: PUBCOMP once it is kept that the identifier is free. One that is free already is no exception: what
+    /// freed it may not be kept yet, or have failed when the connection that waited for it was gone.
     fn handle_pubrel(&mut self, packet_id: PacketId) -> Result<(), Ending> {
         let reason = self.session.inbound.lock().handle_pubrel(packet_id);
-        if let (ReasonCode::Success, Some(slot)) = (reason, self.session.slot)
+        if let Some(slot) = self.session.slot
             && let Some(receipt) = self.keep(vec![Change::Complete { slot, packet_id }])
         {
-            self.answers.push(Answer { receipt, what: What::PubComp { packet_id }, bytes: 0 });
+            self.answers.push(Answer { receipt, what: What::PubComp { packet_id, reason }, bytes: 0 });
             return Ok(());
         }
         self.write(ServerPacket::PubComp(server_ack(packet_id, reason)))
@@ -295,15 +296,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     fn handle_unsubscribe(&mut self, unsubscribe: &Unsubscribe<'_>) -> Result<(), Ending> {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
+        let mut changes = Vec::new();
         for filter in &unsubscribe.filters {
             let existed = self.session.lifetime.lock().subscriptions.remove(*filter).is_some();
             self.shared.subscriptions.remove(filter, self.session.id);
             reasons.push(if existed { ReasonCode::Success } else { ReasonCode::NoSubscriptionExisted });
+            // A packet can hold far more filters than a session may have: the store is not asked for the others.
+            if existed {
+                changes.extend(
+                    self.session.slot.map(|slot| Change::Unsubscribe { slot, filter: (*filter).into() }),
+                );
+            }
         }
         let packet_id = unsubscribe.packet_id;
-        let change = |(filter, slot): (&&str, Slot)| Change::Unsubscribe { slot, filter: (*filter).into() };
-        let changes = unsubscribe.filters.iter().zip(self.session.slot.into_iter().cycle()).map(change);
-        match self.keep(changes.collect()) {
+        match self.keep(changes) {
             None => self.write(ServerPacket::UnsubAck { packet_id, reasons: &reasons })?,
             Some(receipt) => {
                 self.answers.push(Answer { receipt, what: What::UnsubAck { packet_id, reasons }, bytes: 0 })

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::{
     entry::{Content, Entries, Entry},
     flows::{FlowIndex, Flows, Place},
-    receipt::Receipt,
     unsettled::{Arrived, Open, Unsettled, settle},
+    work::{Wanted, Work},
 };
 use crate::{
     access::Flow,
@@ -32,42 +32,6 @@ pub const LOAD_MESSAGES: usize = if cfg!(test) { 3 } else { 256 };
 /// So many bytes of them.
 pub const LOAD_BYTES: usize = 128 * 1024;
 
-/// Who waits for a message to be kept, and how urgently.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    /// Settled when the session has it for good.
-    pub receipt: Option<Arc<Receipt>>,
-    /// Whether it has to be written even if the client may acknowledge it in a moment.
-    pub at_once: bool,
-}
-
-/// What is to be done with the store.
-#[derive(Debug)]
-pub enum Work {
-    /// Keep a message; [`Assured::handle_written`] is told.
-    Write(QueuedMessage),
-    /// Forget a message, whenever it suits.
-    Forget(Sequence),
-    /// Keep that PUBREC came.
-    Release(Sequence),
-    /// Load messages; [`Assured::handle_loaded`] is told.
-    Load {
-        /// From this one on.
-        from: Sequence,
-        /// Below this one.
-        below: Sequence,
-    },
-    /// Remove messages that are in the store only; [`Assured::handle_trimmed`] is told.
-    Trim {
-        /// Of this flow.
-        flow: Arc<str>,
-        /// From this one on.
-        from: Sequence,
-        /// Which.
-        what: Trim,
-    },
-}
-
 /// The messages that wait for a session.
 #[derive(Debug)]
 pub struct Assured {
@@ -80,6 +44,10 @@ pub struct Assured {
     waiting: Entries,
     /// From this one on messages are in the store, or on their way there, and not in memory.
     stored_from: Option<Sequence>,
+    /// The newest of those, up to the last one, are in memory all the same while few are stored: once all before them are
+    /// loaded, they follow. Else who returns to a backlog would have all that comes written and loaded for as long as it
+    /// comes faster than commits.
+    following: Entries,
     unsettled: Unsettled,
     /// While the client owes the acknowledgement of one up to this, what comes is written at once.
     behind_until: Sequence,
@@ -87,6 +55,10 @@ pub struct Assured {
     sent_below: Sequence,
     /// A load or trim is under way.
     busy: bool,
+    /// It is a trim.
+    is_trimming: bool,
+    /// The last load failed: there is no other one before there is a reason to believe that it would succeed.
+    load_failed: bool,
     /// Expired messages in the store are not looked for again before, in milliseconds since the Unix epoch.
     next_search: u64,
     work: Vec<Work>,
@@ -102,10 +74,13 @@ impl Assured {
             next: 1,
             waiting: Entries::default(),
             stored_from: None,
+            following: Entries::default(),
             unsettled: Unsettled::default(),
             behind_until: 0,
             sent_below: 0,
             busy: false,
+            is_trimming: false,
+            load_failed: false,
             next_search: 0,
             work: Vec::new(),
         }
@@ -133,6 +108,7 @@ impl Assured {
     pub fn end(&mut self) {
         self.over = true;
         self.waiting.clear();
+        self.following.clear();
         self.stored_from = None;
         self.flows.clear();
         self.work.clear();
@@ -215,8 +191,8 @@ impl Assured {
         self.next += 1;
         self.flows.add(index, bytes);
         let max_age = flow.limits.max_age.map_or(u64::MAX, |age| age.as_millis() as u64);
-        let oldest = delivery.message.received_at().saturating_add(max_age);
-        let expires_at = delivery.message.expires_at().min(oldest);
+        let since = wanted.since.unwrap_or(delivery.message.received_at());
+        let expires_at = delivery.message.expires_at().min(since.saturating_add(max_age));
         let in_memory = !self.kept || online && self.has_memory();
         if self.kept {
             let at_once = wanted.at_once
@@ -235,14 +211,27 @@ impl Assured {
             if at_once {
                 self.write(sequence, index, expires_at, delivery.clone());
             }
+        } else if wanted.is_remembered && delivery.qos == QoS::ExactlyOnce {
+            let receipt = None;
+            self.unsettled.push(Open { sequence, flow: index, bytes, receipt, writing: true, done: false });
+            self.work.push(Work::Await(sequence));
         }
+        let content = Content::Message(delivery);
+        let entry = Entry { sequence, flow: index, expires_at, again: false, content };
         if in_memory {
-            let content = Content::Message(delivery);
-            self.waiting.push_back(Entry { sequence, flow: index, expires_at, again: false, content });
-        } else if self.stored_from.is_none() {
-            self.stored_from = Some(sequence);
+            self.waiting.push_back(entry);
+        } else {
+            let stored_from = *self.stored_from.get_or_insert(sequence);
+            if online {
+                self.follow(stored_from, entry);
+            }
         }
         dropped
+    }
+
+    /// Whether the next message of a session that is kept is the first one that is not in memory.
+    pub fn is_full_in_memory(&self) -> bool {
+        self.kept && self.stored_from.is_none() && !self.has_memory()
     }
 
     /// The next one to send. `None` also if it has to be kept before.
@@ -285,9 +274,11 @@ impl Assured {
     pub fn handle_written(&mut self, sequence: Sequence, written: bool) {
         let Some(open) = self.unsettled.handle_written(sequence, written) else { return };
         if written && open.done {
-            self.work.push(Work::Forget(sequence));
+            if self.kept {
+                self.work.push(Work::Forget(sequence));
+            }
         } else if !written && !open.done {
-            if let Some(entry) = self.waiting.take(sequence) {
+            if let Some(entry) = self.waiting.take(sequence).or_else(|| self.following.take(sequence)) {
                 self.count_out(&entry);
             } else if self.stored_from.is_some_and(|from| from <= sequence) {
                 self.flows.subtract(open.flow, open.bytes);
@@ -339,13 +330,21 @@ impl Assured {
             }
         }
         self.waiting.clear();
+        self.following.clear();
+    }
+
+    /// A client came, or the store can be used again: a load may succeed.
+    pub fn handle_loadable(&mut self) {
+        self.load_failed = false;
     }
 
     /// Has more messages loaded, if there are some in the store and few in memory.
     pub fn load_if_low(&mut self) {
+        self.join_following();
         let Some(from) = self.stored_from else { return };
-        let below = self.unsettled.first_from(from).unwrap_or(self.next);
-        if self.busy || self.waiting.len() >= LOAD_BELOW {
+        let below = self.unsettled.first_from(from).unwrap_or(self.next).min(self.following_from());
+        let has_enough = self.waiting.len() >= LOAD_BELOW || self.waiting.bytes() >= IN_MEMORY_BYTES;
+        if self.busy || self.load_failed || has_enough {
             return;
         }
         if from == self.next {
@@ -367,10 +366,13 @@ impl Assured {
         allowed: impl Fn(&str) -> bool,
     ) {
         self.busy = false;
+        let Some(loaded) = loaded else {
+            self.load_failed = true;
+            return;
+        };
         if !online || self.stored_from != Some(from) {
             return;
         }
-        let Some(loaded) = loaded else { return };
         let mut last = None;
         for stored in loaded.messages {
             let sequence = match &stored {
@@ -398,6 +400,7 @@ impl Assured {
     /// Messages that were in the store only were removed.
     pub fn handle_trimmed(&mut self, flow: &Arc<str>, removed: Totals) {
         self.busy = false;
+        self.is_trimming = false;
         let flow = self.flows.find_by_name(flow);
         self.flows.subtract_all(flow, removed);
         if removed.messages > 0
@@ -435,7 +438,39 @@ impl Assured {
     }
 
     fn has_memory(&self) -> bool {
-        self.stored_from.is_none() && self.waiting.len() < IN_MEMORY && self.waiting.bytes() < IN_MEMORY_BYTES
+        self.stored_from.is_none() && self.has_room_in_memory()
+    }
+
+    fn has_room_in_memory(&self) -> bool {
+        self.waiting.len() + self.following.len() < IN_MEMORY
+            && self.waiting.bytes() + self.following.bytes() < IN_MEMORY_BYTES
+    }
+
+    /// Keeps a message that is written in memory, too, if it is one of few: what is trimmed may be among them.
+    fn follow(&mut self, stored_from: Sequence, entry: Entry) {
+        let are_few = entry.sequence - stored_from < IN_MEMORY as Sequence;
+        if are_few && !self.is_trimming && self.has_room_in_memory() {
+            self.following.push_back(entry);
+        } else {
+            self.following.clear();
+        }
+    }
+
+    /// From this one on messages are in memory again.
+    fn following_from(&self) -> Sequence {
+        self.following.front().map_or(Sequence::MAX, |entry| entry.sequence)
+    }
+
+    /// If all before those that follow are loaded, nothing is in the store only any more.
+    fn join_following(&mut self) {
+        if self.busy || self.stored_from.is_none_or(|from| from < self.following_from()) {
+            return;
+        }
+        while let Some(entry) = self.following.pop_front() {
+            self.waiting.push_back(entry);
+        }
+        self.stored_from = None;
+        self.recount();
     }
 
     /// Whether the client owes an acknowledgement for longer than a moment.
@@ -479,9 +514,13 @@ impl Assured {
         }
     }
 
+    /// A delivery that has begun is completed: what was sent before does not give way.
     fn trim(&mut self, flow: FlowIndex, what: Trim) {
-        if let Some(from) = self.stored_from.filter(|_| !self.busy) {
+        if let Some(stored_from) = self.stored_from.filter(|_| !self.busy) {
             self.busy = true;
+            self.is_trimming = true;
+            self.following.clear();
+            let from = stored_from.max(self.sent_below);
             self.work.push(Work::Trim { flow: Arc::clone(self.flows.name(flow)), from, what });
         }
     }
@@ -510,7 +549,7 @@ impl Assured {
     /// Whether it holds no message in memory.
     #[cfg(test)]
     pub fn is_empty_in_memory(&self) -> bool {
-        self.waiting.len() == 0
+        self.waiting.len() + self.following.len() == 0
     }
 
     /// Messages and bytes that count, and those that are promised.

@@ -15,6 +15,7 @@ mod registry;
 mod testing;
 mod unsettled;
 mod window;
+mod work;
 
 use std::{
     collections::BTreeMap,
@@ -28,12 +29,13 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::MutexGuard, task::AbortHandle, time::Instant};
 
-pub use assured::{LOAD_BYTES, LOAD_MESSAGES, Wanted, Work};
+pub use assured::{LOAD_BYTES, LOAD_MESSAGES};
 pub use flows::Place;
 pub use inbound::{Inbound, Incoming};
 pub use outbound::{ClientSettings, Outbound};
 pub use receipt::{Bell, Outcome, Receipt};
 pub use registry::Registry;
+pub use work::{Wanted, Work};
 
 use crate::{
     access::Grant,

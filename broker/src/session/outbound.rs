@@ -3,10 +3,11 @@
 use std::{collections::HashMap, num::NonZeroU16, sync::Arc, task::Waker};
 
 use super::{
-    assured::{Assured, Wanted, Work},
+    assured::Assured,
     entry::Content,
     flows::Place,
     window::{Received, Window},
+    work::{Wanted, Work},
 };
 use crate::{
     access::Flow,
@@ -108,6 +109,7 @@ impl Outbound {
         self.client = Some(Client::new(settings, self.topic_alias_maximum));
         self.close_request = None;
         self.live_first = false;
+        self.assured.handle_loadable();
         self.assured.load_if_low();
     }
 
@@ -155,6 +157,10 @@ impl Outbound {
     pub fn push_reserved(&mut self, flow: &Flow, place: Option<Place>, delivery: Delivery, wanted: Wanted) {
         let online = self.client.is_some();
         let in_flight_from = self.window.first();
+        if online && self.assured.is_full_in_memory() {
+            // Else a later message would be in the store when an earlier one is not, and overtake it after a crash.
+            self.write_below(self.assured.next());
+        }
         self.dropped.oldest += self.assured.push(flow, place, delivery, wanted, online, in_flight_from);
         self.wake();
     }
@@ -217,11 +223,8 @@ impl Outbound {
         loaded: Option<Loaded>,
         allowed: impl Fn(&str) -> bool,
     ) {
-        let failed = loaded.is_none();
         self.assured.handle_loaded(from, below, loaded, self.client.is_some(), allowed);
-        if !failed {
-            self.load_if_online();
-        }
+        self.load_if_online();
         self.wake();
     }
 
@@ -240,6 +243,7 @@ impl Outbound {
         for sequence in self.window.releasing() {
             self.assured.handle_received(sequence);
         }
+        self.assured.handle_loadable();
         self.load_if_online();
     }
 
@@ -351,7 +355,7 @@ impl Outbound {
                 Content::Message(delivery) => {
                     let allowed =
                         if next.again { receive_maximum } else { receive_maximum.min(self.max_inflight) };
-                    if self.window.len() >= usize::from(allowed.get()) || self.window.contains(packet_id) {
+                    if self.window.len() >= usize::from(allowed.get()) || self.window.is_in_use(next) {
                         break;
                     }
                     // A delivery that has begun is completed, however late.
@@ -461,6 +465,10 @@ mod tests;
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod kept_tests;
 
 #[cfg(test)]
 #[path = "kept_model_tests.rs"]

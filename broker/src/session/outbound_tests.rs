@@ -6,6 +6,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::Wake,
+    time::Duration,
 };
 
 use super::{
@@ -161,6 +162,41 @@ fn a_message_that_expires_in_flight_is_completed() {
     let sent = read(&out, Version::V5);
     assert!(matches!(sent[..], [Sent::Publish { dup: true, expiry: Some(0), .. }]), "{sent:?}");
     assert_eq!(outbound.take_dropped().total(), 0);
+}
+
+/// Regression: a session that is not kept got a QoS 2 message at once. If then the identifier could not be kept, it came
+/// again from its publisher, and a second time to the session.
+#[test]
+fn a_qos_2_message_is_not_sent_before_its_publisher_is_sure_not_to_send_it_again() {
+    for kept in [true, false] {
+        let mut outbound = connected(&Limits::default());
+        let flow = outbound.flow.clone();
+        let wanted = Wanted { is_remembered: true, ..Wanted::default() };
+        (*outbound).push_assured(&flow, delivery("t", QoS::ExactlyOnce, "x"), wanted).unwrap();
+        assert!(matches!(outbound.take_work()[..], [Work::Await(1)]));
+        assert_eq!(briefs(&mut outbound), [""; 0]);
+        outbound.handle_written(1, kept);
+        assert_eq!(briefs(&mut outbound), if kept { vec!["2#1 x"] } else { vec![] });
+        assert_eq!(outbound.pending(), usize::from(kept));
+        assert!(outbound.take_work().is_empty());
+    }
+}
+
+/// Regression: a retained message older than a queue's maximum age was dropped before it was sent to a new subscriber.
+#[test]
+fn the_maximum_age_is_that_in_the_queue_not_that_of_a_retained_message() {
+    let flow = FlowLimits { max_age: Some(Duration::from_secs(5)), ..Limits::default().flow };
+    let mut outbound = connected(&Limits { flow, ..Limits::default() });
+    let flow = outbound.flow.clone();
+    for (payload, since) in [("retained", Some(9_000)), ("as old as it is", None)] {
+        let wanted = Wanted { since, ..Wanted::default() };
+        // Received at 0.
+        (*outbound).push_assured(&flow, assured(payload), wanted).unwrap();
+    }
+    let mut out = Vec::new();
+    outbound.poll_transmit(10_000, ALL, &mut out);
+    let sent: Vec<_> = read(&out, Version::V5).iter().map(Sent::brief).collect();
+    assert_eq!(sent, ["1#1 retained"]);
 }
 
 #[test]

@@ -39,6 +39,11 @@ impl Registry {
         SessionId::Passing(self.last_passing.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Whether there is this session.
+    pub fn has(&self, name: &str, client_id: &str) -> bool {
+        self.by_name.lock().get(name).is_some_and(|all| all.iter().any(|s| *s.client_id == *client_id))
+    }
+
     /// Puts a session in that was kept.
     pub fn restore(&self, session: Arc<Session>) {
         self.by_name.lock().entry(Arc::clone(&session.name)).or_default().push(session);

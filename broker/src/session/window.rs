@@ -52,9 +52,12 @@ impl Window {
         self.entries.len()
     }
 
-    /// Whether this Packet Identifier is in use.
-    pub fn contains(&self, id: PacketId) -> bool {
-        self.entries.iter().any(|in_flight| in_flight.entry.packet_id() == id)
+    /// Whether the Packet Identifier of the next one to send is in use. All numbers in flight are lower, so it cannot be
+    /// unless the oldest is from a whole round of identifiers ago.
+    pub fn is_in_use(&self, next: &Entry) -> bool {
+        const ROUND: Sequence = u16::MAX as Sequence;
+        let may_be = self.first().is_some_and(|first| first.saturating_add(ROUND) <= next.sequence);
+        may_be && self.entries.iter().any(|in_flight| in_flight.entry.packet_id() == next.packet_id())
     }
 
     /// The oldest in flight.
@@ -100,11 +103,11 @@ impl Window {
         }
     }
 
-    /// It is kept that PUBREC came: the identifier of the PUBREL that is due, unless the message is not in flight any
-    /// more.
+    /// It is kept that PUBREC came: the identifier of the PUBREL that is due, unless that was known before or the message
+    /// is not in flight any more.
     pub fn handle_released(&mut self, sequence: Sequence) -> Option<PacketId> {
         let at = self.entries.binary_search_by_key(&sequence, |in_flight| in_flight.entry.sequence).ok()?;
-        let in_flight = self.entries.get_mut(at)?;
+        let in_flight = self.entries.get_mut(at).filter(|in_flight| in_flight.state == State::Releasing)?;
         in_flight.state = State::Released;
         in_flight.entry.content = Content::Released;
         Some(in_flight.entry.packet_id())

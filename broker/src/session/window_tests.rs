@@ -20,8 +20,11 @@ fn packet_ids_follow_from_numbers_and_are_never_0() {
 fn a_packet_id_in_use_is_known() {
     let mut window = Window::default();
     window.add(entry(7, QoS::AtLeastOnce));
-    assert!(window.contains(id(7)) && !window.contains(id(8)));
-    assert!(window.contains(entry(7 + u64::from(u16::MAX), QoS::AtLeastOnce).packet_id()));
+    window.add(entry(9, QoS::AtLeastOnce));
+    let a_round_later = |sequence| entry(sequence + u64::from(u16::MAX), QoS::AtLeastOnce);
+    assert!(!window.is_in_use(&entry(10, QoS::AtLeastOnce)));
+    let in_use = [6, 7, 8, 9].map(|sequence| window.is_in_use(&a_round_later(sequence)));
+    assert_eq!(in_use, [false, true, false, true]);
 }
 
 #[test]

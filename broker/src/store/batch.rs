@@ -53,6 +53,7 @@ pub struct Batch<'a> {
     totals: HashMap<(Slot, u32), Difference>,
     /// Sessions whose totals have to be counted again, since a record went of which nobody knows what it counted for.
     recount: HashSet<Slot>,
+    changed: HashSet<Slot>,
 }
 
 #[derive(Default)]
@@ -64,11 +65,17 @@ struct Difference {
 impl<'a> Batch<'a> {
     /// Nothing yet. The caller has begun a transaction, and ends it.
     pub fn new(connection: &'a Connection, flows: &'a mut Flows) -> Self {
-        Self { connection, flows, totals: HashMap::new(), recount: HashSet::new() }
+        Self { connection, flows, totals: HashMap::new(), recount: HashSet::new(), changed: HashSet::new() }
+    }
+
+    /// Whether there is something in it about this session's queue.
+    pub fn has_changed(&self, slot: Slot) -> bool {
+        self.changed.contains(&slot) || self.recount.contains(&slot)
     }
 
     /// Does one thing.
     pub fn apply(&mut self, change: &Change) -> Result<()> {
+        self.changed.extend(change.slot());
         match change {
             Change::PutSession(session) => self.put_session(session),
             Change::EndSession(slot) => self.end_session(*slot),
@@ -147,6 +154,7 @@ impl<'a> Batch<'a> {
                 &[first, last, i64::from(flow), integer(now)],
             )?,
         };
+        self.changed.insert(request.slot);
         self.count(request.slot, flow, -integer(removed.messages), -integer(removed.bytes));
         Ok(removed)
     }

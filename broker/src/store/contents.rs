@@ -22,6 +22,8 @@ pub fn read(connection: &Connection) -> Result<(Contents, Flows)> {
     let mut contents = Contents { starts: count_start(connection)?, ..Contents::default() };
     let mut damaged = Records::default();
     remove_damaged(connection, &mut damaged)?;
+    connection
+        .execute("DELETE FROM flow WHERE id NOT IN (SELECT DISTINCT key & 0xFFFFFFFF FROM total)", [])?;
     let flows = read_flows(connection)?;
     contents.sessions = read_sessions(connection, &flows)?;
     read_rows(connection, Table::Retained, |columns| contents.retained.extend(records::retained(columns)))?;
@@ -33,10 +35,8 @@ pub fn read(connection: &Connection) -> Result<(Contents, Flows)> {
     Ok((contents, flows))
 }
 
-/// The flows that something is kept of; others are forgotten.
+/// The flows that have a number.
 pub fn read_flows(connection: &Connection) -> Result<Flows> {
-    connection
-        .execute("DELETE FROM flow WHERE id NOT IN (SELECT DISTINCT key & 0xFFFFFFFF FROM total)", [])?;
     let mut flows = Flows::default();
     read_rows(connection, Table::Flow, |columns| {
         if let (Some(number), Some(name)) = (records::number(&columns[0]), records::text(&columns[1])) {

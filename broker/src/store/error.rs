@@ -58,7 +58,7 @@ pub enum OpenProblem {
     Missing,
     /// It is not whole: how.
     Damaged(String),
-    /// Not a file that this program wrote.
+    /// Not a file that this program wrote, as far as its beginning tells.
     Foreign,
     /// A newer version of this program wrote it, in this format.
     Newer(u32),
@@ -103,8 +103,10 @@ impl fmt::Display for OpenError {
             OpenProblem::InUse => f.write_str("another process has this store: stop it first, or give each its own data directory"),
             OpenProblem::Missing => f.write_str("there is no store here"),
             OpenProblem::Damaged(how) => write!(f, "the store is damaged ({how}): {WAY_OUT}"),
-            OpenProblem::Foreign => f.write_str(
-                "this is not a store of IOR Bridge: move the file away, or name another data directory",
+            OpenProblem::Foreign => write!(
+                f,
+                "this is not a store of IOR Bridge, or its beginning is damaged. If it is another program's, name another data \
+                 directory; if not, {WAY_OUT}"
             ),
             OpenProblem::Newer(format) => write!(
                 f,

@@ -1,6 +1,7 @@
 //! What the rest of the broker holds of a store.
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
@@ -9,12 +10,14 @@ use parking_lot::Mutex;
 
 use super::{
     Change, Contents, Durability, Health, LoadRequest, Loaded, OpenError, StoreError, StoreSettings,
-    StoreStatistics, Totals, TrimRequest, contents,
+    StoreStatistics, Totals, TrimRequest,
+    answers::refuse,
+    contents,
     intake::{Done, Intake, Order},
     owed::Owed,
     place::{Directory, LOG, Place, STORE},
     schema,
-    writer::{Figures, OnHealth, State, Tuning, Writer, refuse},
+    writer::{Figures, OnHealth, State, Tuning, Writer},
 };
 
 /// An open store. Cheap to clone; closed with [`Store::close`] or with the last clone.
@@ -43,7 +46,7 @@ impl Store {
         on_health: impl Fn(&Health) + Send + Sync + 'static,
     ) -> Result<(Self, Contents), OpenError> {
         let place = Directory::open(&settings.directory)?;
-        Self::open_at(Arc::new(place), settings.durability, Tuning::default(), Box::new(on_health))
+        Self::open_at(Arc::new(place), settings.durability, Tuning::default(), Arc::new(on_health))
     }
 
     /// The same anywhere, tuned otherwise.
@@ -71,11 +74,11 @@ impl Store {
             flows,
             owed: Owed::default(),
             retry_at: None,
-            has_written: false,
+            is_damaged: false,
         };
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || work(writer))
             .map_err(|error| OpenError::io(&place.path(STORE), "cannot start the store's thread", &error))?;
         let shared = Shared {
             intake,
@@ -90,7 +93,9 @@ impl Store {
     /// Hands changes over without waiting; they come into effect together, in the order of submission. `done` is called on
     /// the store's thread: `Ok` once they are kept as [`Durability`] says. It must not wait for the store.
     ///
-    /// Changes with a `done` that is told an error are not in effect, and whoever submitted them decides what follows.
+    /// Changes with a `done` that is told an error are not in effect, and whoever submitted them decides what follows; but
+    /// [`Change::Retain`], [`Change::Unretain`] and [`Change::Unsubscribe`] are tried again like those without, since
+    /// what they say has been seen by others.
     /// Changes without are kept and tried again until they are; if they fail, they need not come into effect together. After
     /// [`Store::close`] nothing is taken, and `done` is called before this returns.
     pub fn submit(&self, changes: Vec<Change>, done: Option<Done>) {
@@ -170,5 +175,18 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Works until the end. Should the thread panic, nobody is left waiting for it.
+fn work(writer: Writer) {
+    let (intake, health, on_health) =
+        (Arc::clone(&writer.intake), Arc::clone(&writer.health), Arc::clone(&writer.on_health));
+    if panic::catch_unwind(AssertUnwindSafe(|| writer.run())).is_err() {
+        let died = Health::Failing("the thread of the store has died: restart the bridge".into());
+        *health.lock() = died.clone();
+        let abandoned = intake.abandon();
+        on_health(&died);
+        abandoned.into_iter().for_each(|order| refuse(order, &StoreError::Closed));
     }
 }

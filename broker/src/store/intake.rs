@@ -156,6 +156,16 @@ impl Intake {
         }
     }
 
+    /// Takes nothing any more, and gives back what waits: nobody will take it.
+    pub fn abandon(&self) -> Vec<Order> {
+        let mut waiting = self.waiting.lock();
+        waiting.is_closed = true;
+        waiting.weight = 0;
+        self.crowded.store(false, Ordering::Relaxed);
+        self.roomy.notify_waiters();
+        waiting.orders.drain(..).map(|(order, _)| order).collect()
+    }
+
     /// Takes nothing any more.
     pub fn close(&self) {
         self.waiting.lock().is_closed = true;

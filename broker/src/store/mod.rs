@@ -7,6 +7,7 @@
 //! The store knows sessions by their [`Slot`] and messages by slot and sequence number; what sessions are for, it does
 //! not know.
 
+mod answers;
 mod batch;
 mod contents;
 mod error;
@@ -135,6 +136,24 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The session that it is about.
+    fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::PutSession(session) => Some(session.slot),
+            Self::EndSession(slot)
+            | Self::Subscribe { slot, .. }
+            | Self::Unsubscribe { slot, .. }
+            | Self::Enqueue { slot, .. }
+            | Self::Forget { slot, .. }
+            | Self::Release { slot, .. }
+            | Self::Accept { slot, .. }
+            | Self::Complete { slot, .. } => Some(*slot),
+            Self::Retain { .. } | Self::Unretain { .. } => None,
+        }
+    }
+}
+
 /// A session without what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionRecord {
@@ -183,6 +202,16 @@ pub enum StoredMessage {
     Message(QueuedMessage),
     /// A QoS 2 message whose PUBREC came: PUBREL is due, or was sent.
     Released(Sequence),
+}
+
+impl StoredMessage {
+    /// Its place.
+    fn sequence(&self) -> Sequence {
+        match self {
+            Self::Message(message) => message.sequence,
+            Self::Released(sequence) => *sequence,
+        }
+    }
 }
 
 /// What is kept of one flow of a session.

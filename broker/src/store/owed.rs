@@ -1,6 +1,6 @@
 //! Changes that nobody would try again if they fail: the store does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Sequence, Slot};
 use crate::codec::PacketId;
@@ -86,6 +86,25 @@ impl Owed {
         self.changes.values().filter(|change| !is_deletion(change))
     }
 
+    /// The messages of a session's queue that are owed to go; `None` if anything else is owed to the queue, so that what is
+    /// kept of it says too little.
+    pub fn forgotten(&self, slot: Slot) -> Option<BTreeSet<Sequence>> {
+        if self.changes.contains_key(&Thing::End(slot)) {
+            return None;
+        }
+        let mut released = self.changes.range(Thing::Release(slot, 0)..=Thing::Release(slot, Sequence::MAX));
+        if released.next().is_some() {
+            return None;
+        }
+        self.changes
+            .range(Thing::Message(slot, 0)..=Thing::Message(slot, Sequence::MAX))
+            .map(|(_, change)| match change {
+                Change::Forget { sequence, .. } => Some(*sequence),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// [`Owed::deletions`] are done.
     pub fn settle_deletions(&mut self) {
         self.changes.retain(|_, change| !is_deletion(change));
@@ -124,5 +143,62 @@ fn is_deletion(change: &Change) -> bool {
         | Change::Release { .. }
         | Change::Accept { .. }
         | Change::Retain { .. } => false,
+    }
+}
+
+/// What must not stay if it should turn out to be there after all: a message that its publisher was told was not taken,
+/// and its identifier.
+pub fn undoing(change: &Change) -> Option<Change> {
+    match change {
+        Change::Enqueue { slot, message } => Some(Change::Forget { slot: *slot, sequence: message.sequence }),
+        Change::Accept { slot, packet_id } => Some(Change::Complete { slot: *slot, packet_id: *packet_id }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forget(slot: Slot, sequence: Sequence) -> Change {
+        Change::Forget { slot, sequence }
+    }
+
+    fn names(changes: impl Iterator<Item = impl std::fmt::Debug>) -> Vec<String> {
+        changes.map(|change| format!("{change:?}").replace([' ', '\n'], "")).collect()
+    }
+
+    #[test]
+    fn the_last_change_of_a_thing_counts() {
+        let mut owed = Owed::default();
+        owed.add(Change::Release { slot: 1, sequence: 5 });
+        owed.add(forget(1, 5));
+        owed.add(forget(1, 5));
+        owed.add(Change::Accept { slot: 1, packet_id: PacketId::MIN });
+        owed.add(Change::Complete { slot: 1, packet_id: PacketId::MIN });
+        assert_eq!(names(owed.deletions()), ["Forget{slot:1,sequence:5}", "Complete{slot:1,packet_id:1}"]);
+        assert_eq!(owed.additions().count(), 0);
+        owed.settle_deletions();
+        assert!(owed.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_session_makes_what_was_owed_to_it_needless_and_comes_before_its_successor() {
+        let mut owed = Owed::default();
+        owed.add(forget(1, 5));
+        owed.add(forget(2, 6));
+        owed.add(Change::EndSession(1));
+        owed.add(forget(1, 1));
+        assert_eq!(
+            names(owed.deletions()),
+            ["EndSession(1)", "Forget{slot:1,sequence:1}", "Forget{slot:2,sequence:6}"]
+        );
+    }
+
+    #[test]
+    fn has_a_bound() {
+        let mut owed = Owed::default();
+        (1..=CAPACITY as u64 + 7).for_each(|sequence| owed.add(forget(1, sequence)));
+        assert_eq!((owed.len(), owed.take_dropped(), owed.take_dropped()), (CAPACITY, 7, 0));
     }
 }

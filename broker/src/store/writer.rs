@@ -13,12 +13,12 @@ use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, wal::CheckpointMode};
 use tracing::{debug, error, warn};
 
 use super::{
-    Change, Durability, Health, Loaded, StoreError, Totals,
+    Change, Durability, Health, LoadRequest, Loaded, StoreError,
+    answers::{Answer, contain, refuse, take_out_of_range, tell},
     batch::{Batch, Flows},
     contents,
     intake::{Intake, Order},
-    keys,
-    owed::Owed,
+    owed::{Owed, undoing},
     place::Place,
     schema::{self, Database},
 };
@@ -65,7 +65,7 @@ impl Default for Tuning {
 }
 
 /// Told about every change of [`Health`].
-pub type OnHealth = Box<dyn Fn(&Health) + Send + Sync>;
+pub type OnHealth = Arc<dyn Fn(&Health) + Send + Sync>;
 
 /// The state of the thread.
 pub struct Writer {
@@ -79,9 +79,10 @@ pub struct Writer {
     pub state: State,
     pub flows: Flows,
     pub owed: Owed,
+    /// While it fails: when it looks whether it still does.
     pub retry_at: Option<Instant>,
-    /// Since this was last set to false.
-    pub has_written: bool,
+    /// Whether a part of the file turned out to be damaged.
+    pub is_damaged: bool,
 }
 
 /// What can be done at the moment.
@@ -101,31 +102,23 @@ pub enum State {
     Broken(StoreError),
 }
 
-/// What came of an order.
-enum Answer {
-    Applied,
-    Loaded(Result<Loaded, StoreError>),
-    Trimmed(Totals),
-}
-
 impl Writer {
     /// Works until the intake is closed and empty.
     pub fn run(mut self) {
         let mut idle_since = Instant::now();
         let mut is_tidy = false;
         loop {
+            self.reopen_if_due();
+            self.retry_if_due();
             let tidy_at = (!is_tidy).then(|| idle_since + IDLE);
             let deadline = [self.retry_at, self.reopen_at(), tidy_at].into_iter().flatten().min();
             let taken = self.intake.take(deadline, BATCH_CHANGES, BATCH_BYTES);
-            self.reopen_if_due();
             if !taken.orders.is_empty() {
                 self.handle(taken.orders);
                 self.intake.finished(taken.weight);
                 self.checkpoint_at(self.tuning.log_pages);
                 idle_since = Instant::now();
                 is_tidy = false;
-            } else if self.retry_at.is_some_and(|at| at <= Instant::now()) {
-                self.retry();
             } else if idle_since.elapsed() >= IDLE {
                 is_tidy = self.tidy();
             }
@@ -137,13 +130,8 @@ impl Writer {
 
     fn handle(&mut self, mut orders: Vec<Order>) {
         let out_of_range = take_out_of_range(&mut orders);
-        self.has_written = false;
-        match self.settle_owed().and_then(|()| self.commit(&orders)) {
+        match self.settle_owed().and_then(|()| self.commit(&mut orders)) {
             Ok(answers) => {
-                // What only reads proves nothing.
-                if self.has_written {
-                    self.recovered();
-                }
                 for (order, answer) in orders.into_iter().zip(answers) {
                     tell(order, answer);
                 }
@@ -160,7 +148,6 @@ impl Writer {
         if self.owed.is_empty() {
             return Ok(());
         }
-        self.retry_at = Some(Instant::now() + RETRY);
         let owed = std::mem::take(&mut self.owed);
         let settled = self.commit_changes(owed.deletions());
         self.owed = owed;
@@ -182,53 +169,46 @@ impl Writer {
                 batch.apply(change)?;
                 count += 1;
             }
-            Ok(((), count))
+            Ok(Some(((), count)))
         })
+        .map(|_| ())
     }
 
-    fn commit(&mut self, orders: &[Order]) -> Result<Vec<Answer>, StoreError> {
-        self.transact(|batch| {
-            let mut answers = Vec::with_capacity(orders.len());
-            let mut count = 0;
-            for order in orders {
-                answers.push(match order {
-                    Order::Apply(changes, _) => {
-                        for change in changes {
-                            batch.apply(change)?;
-                            count += 1;
-                        }
-                        Answer::Applied
-                    }
-                    Order::Load(request, _) => match batch.load(request) {
-                        Err(error) if is_damage(&error) => Answer::Loaded(Err(damaged(&error))),
-                        loaded => Answer::Loaded(Ok(loaded?)),
-                    },
-                    Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
-                });
+    fn commit(&mut self, orders: &mut [Order]) -> Result<Vec<Answer>, StoreError> {
+        loop {
+            let mut unreadable = None;
+            if let Some(answers) = self.transact(|batch| carry_out(batch, orders, &mut unreadable))? {
+                return Ok(answers);
             }
-            Ok((answers, count))
-        })
+            if let Some((index, error)) = unreadable {
+                // Only whoever wanted to read it has to know; the others are tried again without it.
+                self.is_damaged = true;
+                self.set_failing(&error);
+                refuse(take(&mut orders[index]), &error);
+            }
+        }
     }
 
-    /// Commits what `fill` puts into a batch, all or nothing. `fill` says how many changes it were.
+    /// Commits what `fill` puts into a batch, all or nothing; nothing if it gives nothing. `fill` says how many changes it
+    /// were.
     fn transact<T>(
         &mut self,
-        fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<(T, u64)>,
-    ) -> Result<T, StoreError> {
+        fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<Option<(T, u64)>>,
+    ) -> Result<Option<T>, StoreError> {
         let database = match &self.state {
             State::Open(database) => database,
             State::Closed { error, .. } | State::Broken(error) => return Err(error.clone()),
         };
         let before = database.connection.total_changes();
         match transact(&database.connection, &mut self.flows, fill) {
-            Ok((value, count)) => {
+            Ok(Some((value, count))) => {
                 if database.connection.total_changes() > before {
                     self.figures.commits.fetch_add(1, Ordering::Relaxed);
                     self.figures.changes.fetch_add(count, Ordering::Relaxed);
-                    self.has_written = true;
                 }
-                Ok(value)
+                Ok(Some(value))
             }
+            Ok(None) => Ok(None),
             Err(error) => {
                 self.figures.failures.fetch_add(1, Ordering::Relaxed);
                 Err(self.undo(&error))
@@ -275,10 +255,16 @@ impl Writer {
                 Order::Apply(changes, None) => {
                     changes.iter().cloned().for_each(|change| self.owed.add(change))
                 }
-                Order::Apply(changes, Some(_)) if may_be_there => {
-                    changes.iter().filter_map(undoing).for_each(|change| self.owed.add(change));
+                Order::Apply(changes, Some(_)) => {
+                    for change in changes {
+                        if is_in_memory(change) {
+                            self.owed.add(change.clone());
+                        } else if may_be_there {
+                            undoing(change).into_iter().for_each(|change| self.owed.add(change));
+                        }
+                    }
                 }
-                _ => {}
+                Order::Load(..) | Order::Trim(..) => {}
             }
         }
         if matches!(error, StoreError::Damaged(_)) {
@@ -291,23 +277,44 @@ impl Writer {
             );
         }
         self.count_owed();
-        self.retry_at = Some(Instant::now() + RETRY);
-        self.set_health(Health::Failing(error.to_string().into()));
+        self.set_failing(error);
         for order in orders {
-            refuse(order, error);
+            match order {
+                Order::Load(request, done) => {
+                    let loaded = self.load_without_writing(&request).ok_or_else(|| error.clone());
+                    contain(|| done(loaded));
+                }
+                order => refuse(order, error),
+            }
         }
     }
 
-    fn recovered(&mut self) {
-        self.retry_at = None;
-        self.set_health(Health::Fine);
+    /// Reads while nothing can be written: whoever takes messages away makes room.
+    fn load_without_writing(&mut self, request: &LoadRequest) -> Option<Loaded> {
+        let State::Open(database) = &self.state else { return None };
+        let forgotten = self.owed.forgotten(request.slot)?;
+        let mut batch = Batch::new(&database.connection, &mut self.flows);
+        database.connection.execute_batch("BEGIN").ok()?;
+        let loaded = batch.load(request);
+        database.connection.execute_batch("ROLLBACK").ok()?;
+        let mut loaded = loaded.ok()?;
+        loaded.messages.retain(|message| !forgotten.contains(&message.sequence()));
+        let is_answer = loaded.damaged == 0 && (loaded.complete || !loaded.messages.is_empty());
+        is_answer.then_some(loaded)
     }
 
-    /// Tries again what is owed; if nothing is, whether there is space again.
-    fn retry(&mut self) {
+    fn retry_if_due(&mut self) {
+        if self.retry_at.is_none_or(|at| at > Instant::now()) {
+            return;
+        }
         self.retry_at = Some(Instant::now() + RETRY);
+        // A small commit may find room in the log where others do not: it takes more to be well again.
         if self.settle_owed().and_then(|()| self.probe()).is_ok() {
-            self.recovered();
+            self.retry_at = None;
+            // A part of the file that cannot be read does not become readable.
+            if !self.is_damaged {
+                self.set_health(Health::Fine);
+            }
         }
     }
 
@@ -372,8 +379,7 @@ impl Writer {
             warn!("the store's log cannot be moved into it: {error}");
             if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
                 let error = self.give_up(&error);
-                self.retry_at = Some(Instant::now() + RETRY);
-                self.set_health(Health::Failing(error.to_string().into()));
+                self.set_failing(&error);
             }
         }
     }
@@ -387,14 +393,19 @@ impl Writer {
             Err(error) => {
                 let error = self.undo(&error);
                 warn!("the store cannot be made smaller: {error}");
-                self.retry_at = Some(Instant::now() + RETRY);
-                self.set_health(Health::Failing(error.to_string().into()));
+                self.set_failing(&error);
                 true
             }
         }
     }
 
-    fn close(self) {
+    fn close(mut self) {
+        if let Err(error) = self.settle_owed() {
+            warn!(
+                "{} changes that failed before are lost with the end of this process: {error}",
+                self.owed.len()
+            );
+        }
         let State::Open(database) = self.state else { return };
         if let Err(error) = schema::empty_log(&database.connection) {
             warn!("the store's log cannot be moved into it: {error}");
@@ -406,13 +417,18 @@ impl Writer {
         self.figures.owed.store(self.owed.len() as u64, Ordering::Relaxed);
     }
 
+    fn set_failing(&mut self, error: &StoreError) {
+        self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
+        self.set_health(Health::Failing(error.to_string().into()));
+    }
+
     fn set_health(&self, health: Health) {
         let mut current = self.health.lock();
         let is_news = std::mem::discriminant(&*current) != std::mem::discriminant(&health);
         *current = health.clone();
         drop(current);
         if is_news {
-            (self.on_health)(&health);
+            contain(|| (self.on_health)(&health));
         }
     }
 }
@@ -420,14 +436,64 @@ impl Writer {
 fn transact<T>(
     connection: &Connection,
     flows: &mut Flows,
-    fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<(T, u64)>,
-) -> rusqlite::Result<(T, u64)> {
+    fill: impl FnOnce(&mut Batch<'_>) -> rusqlite::Result<Option<(T, u64)>>,
+) -> rusqlite::Result<Option<(T, u64)>> {
     connection.prepare_cached("BEGIN")?.execute([])?;
     let mut batch = Batch::new(connection, flows);
     let filled = fill(&mut batch)?;
-    batch.settle()?;
-    connection.prepare_cached("COMMIT")?.execute([])?;
+    if filled.is_some() {
+        batch.settle()?;
+        connection.prepare_cached("COMMIT")?.execute([])?;
+    } else {
+        connection.execute_batch("ROLLBACK")?;
+        *flows = contents::read_flows(connection)?;
+    }
     Ok(filled)
+}
+
+/// Does all that was ordered. Gives nothing if a load, which is pointed out then, comes to a damaged page: SQLite does not
+/// commit after that.
+fn carry_out(
+    batch: &mut Batch<'_>,
+    orders: &mut [Order],
+    unreadable: &mut Option<(usize, StoreError)>,
+) -> rusqlite::Result<Option<(Vec<Answer>, u64)>> {
+    let mut answers = Vec::with_capacity(orders.len());
+    let mut count = 0;
+    for (index, order) in orders.iter_mut().enumerate() {
+        answers.push(match order {
+            Order::Apply(changes, _) => {
+                for change in changes {
+                    batch.apply(change)?;
+                    count += 1;
+                }
+                Answer::Applied
+            }
+            Order::Load(request, _) => match batch.load(request) {
+                Err(error) if is_damage(&error) => {
+                    *unreadable = Some((index, damaged(&error)));
+                    return Ok(None);
+                }
+                loaded => {
+                    let answer = Answer::Loaded(loaded?);
+                    if batch.has_changed(request.slot) {
+                        answer
+                    } else {
+                        // All of it was committed before: it need not wait for this commit.
+                        tell(take(order), answer);
+                        Answer::Applied
+                    }
+                }
+            },
+            Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
+        });
+    }
+    Ok(Some((answers, count)))
+}
+
+/// Takes an order and leaves one in its place that does nothing.
+fn take(order: &mut Order) -> Order {
+    std::mem::replace(order, Order::Apply(Vec::new(), None))
 }
 
 /// Makes the file smaller by some pages, if enough of it is empty. True if it is not.
@@ -441,57 +507,10 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     Ok(false)
 }
 
-/// What must not stay if it should turn out to be there after all: a message that its publisher was told was not taken,
-/// and its identifier.
-fn undoing(change: &Change) -> Option<Change> {
-    match change {
-        Change::Enqueue { slot, message } => Some(Change::Forget { slot: *slot, sequence: message.sequence }),
-        Change::Accept { slot, packet_id } => Some(Change::Complete { slot: *slot, packet_id: *packet_id }),
-        _ => None,
-    }
-}
-
-fn take_out_of_range(orders: &mut Vec<Order>) -> Vec<Order> {
-    orders.extract_if(.., |order| !is_in_range(order)).collect()
-}
-
-fn is_in_range(order: &Order) -> bool {
-    match order {
-        Order::Apply(changes, _) => changes.iter().all(|change| match change {
-            Change::PutSession(session) => keys::is_slot(session.slot),
-            Change::EndSession(slot)
-            | Change::Subscribe { slot, .. }
-            | Change::Unsubscribe { slot, .. }
-            | Change::Accept { slot, .. }
-            | Change::Complete { slot, .. } => keys::is_slot(*slot),
-            Change::Enqueue { slot, message } => keys::is_place(*slot, message.sequence),
-            Change::Forget { slot, sequence } | Change::Release { slot, sequence } => {
-                keys::is_place(*slot, *sequence)
-            }
-            Change::Retain { .. } | Change::Unretain { .. } => true,
-        }),
-        Order::Load(request, _) => keys::is_slot(request.slot),
-        Order::Trim(request, _) => keys::is_slot(request.slot),
-    }
-}
-
-fn tell(order: Order, answer: Answer) {
-    match (order, answer) {
-        (Order::Apply(_, Some(done)), Answer::Applied) => done(Ok(())),
-        (Order::Load(_, done), Answer::Loaded(loaded)) => done(loaded),
-        (Order::Trim(_, done), Answer::Trimmed(removed)) => done(Ok(removed)),
-        _ => {}
-    }
-}
-
-/// Tells whoever handed it over that it came to nothing.
-pub fn refuse(order: Order, error: &StoreError) {
-    match order {
-        Order::Apply(_, None) => {}
-        Order::Apply(_, Some(done)) => done(Err(error.clone())),
-        Order::Load(_, done) => done(Err(error.clone())),
-        Order::Trim(_, done) => done(Err(error.clone())),
-    }
+/// What whoever submitted it does not take back although it failed, since others have seen it by then: a retained message
+/// and its removal, and the end of a subscription. The store must not go on with what was before.
+fn is_in_memory(change: &Change) -> bool {
+    matches!(change, Change::Retain { .. } | Change::Unretain { .. } | Change::Unsubscribe { .. })
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {

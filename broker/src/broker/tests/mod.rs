@@ -2,11 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ends;
+mod kept;
 mod lifetimes;
 mod live_death;
 mod takeover;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use symqtt_codec::{
@@ -26,6 +27,7 @@ use super::*;
 use crate::{
     access::{Grant, Login, Refusal},
     connection,
+    store::Durability,
 };
 
 /// Longer than everything that a test waits for.
@@ -42,6 +44,12 @@ impl World {
 
     fn with(limits: Limits) -> Self {
         Self { broker: Broker::start(Arc::new(Everything), limits, None).unwrap() }
+    }
+
+    /// That keeps what it promises in this directory.
+    fn kept_in(directory: &Path) -> Self {
+        let settings = StoreSettings { directory: directory.to_owned(), durability: Durability::Buffered };
+        Self { broker: Broker::start(Arc::new(Everything), Limits::default(), Some(&settings)).unwrap() }
     }
 
     /// A connection that says nothing yet.
@@ -98,8 +106,15 @@ struct Client {
 
 impl Client {
     async fn send(&mut self, packet: Packet) {
+        self.send_all([packet]).await;
+    }
+
+    /// All at once.
+    async fn send_all(&mut self, packets: impl IntoIterator<Item = Packet>) {
         let mut bytes = BytesMut::new();
-        packet.encode(&mut bytes).unwrap();
+        for packet in packets {
+            packet.encode(&mut bytes).unwrap();
+        }
         // An error says that the broker has closed, which the test reads next.
         let _ = self.stream.write_all(&bytes).await;
     }
@@ -128,10 +143,14 @@ impl Client {
     }
 
     async fn subscribe(&mut self, filter: &str) {
+        self.subscribe_at(filter, QoS::AtLeastOnce).await;
+    }
+
+    async fn subscribe_at(&mut self, filter: &str, qos: QoS) {
         let topic = filter.to_owned();
         let options = SubscribeFilter {
             topic,
-            qos: QoS::AtLeastOnce,
+            qos,
             no_local: false,
             retain_as_published: false,
             retain_handling: RetainHandling::SendAtSubscribe,

@@ -163,6 +163,46 @@ fn damaged_messages_are_left_out_of_a_load_and_removed() {
     assert!(verify(directory.path()).unwrap().is_whole());
 }
 
+/// A page that SQLite cannot read costs the session whose messages are on it, until somebody has to write there.
+#[test]
+fn a_damaged_page_is_told_and_does_not_stop_the_others() {
+    let directory = filled();
+    let path = store_db(directory.path());
+    let damaged = keys::message(5, 30);
+    let mut page_of = 0;
+    Pages::open(&path, Path::new("/nonexistent"))
+        .unwrap()
+        .for_each_row(|page, row| {
+            let mut columns = [ValueRef::Null; 9];
+            let columns = row.columns(&mut columns).unwrap();
+            if columns.len() == 8 && columns[0] == ValueRef::Integer(damaged) {
+                page_of = page as usize;
+            }
+        })
+        .unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[(page_of - 1) * 1024..page_of * 1024].fill(0);
+    fs::write(&path, bytes).unwrap();
+
+    let (store, _) = open(directory.path()).unwrap();
+    let load = |slot| wait(|done| store.load(everything(slot), move |loaded| done.send(loaded).unwrap()));
+    assert!(matches!(load(5), Err(StoreError::Damaged(_))));
+    let Health::Failing(why) = store.health() else { panic!("it is not fine") };
+    assert!(why.contains("ior-bridge store salvage"), "{why}");
+    assert_eq!(load(6).unwrap().messages.len(), MESSAGES as usize + 1);
+    submit(&store, vec![enqueue(6, 1_000)]).unwrap();
+
+    let forgotten = submit(&store, vec![Change::Forget { slot: 5, sequence: 30 }]);
+    assert!(matches!(forgotten, Err(StoreError::Damaged(_))), "{forgotten:?}");
+    assert!(matches!(submit(&store, vec![session(9)]), Err(StoreError::Damaged(_))));
+    assert!(matches!(store.health(), Health::Failing(_)));
+    store.close();
+    let salvaged = salvage(directory.path()).unwrap();
+    assert_eq!(salvaged.kept.sessions, u64::from(SESSIONS));
+    assert!((1..20).contains(&salvaged.missing_messages), "{salvaged:?}");
+    assert_eq!(salvaged.unreadable_pages, 1);
+}
+
 #[test]
 fn looking_changes_nothing() {
     let directory = filled();
@@ -171,6 +211,15 @@ fn looking_changes_nothing() {
     assert!(found.is_whole(), "{found:?}");
     assert_eq!((found.whole.sessions, found.whole.retained), (u64::from(SESSIONS), u64::from(SESSIONS)));
     assert_eq!(fs::read(store_db(directory.path())).unwrap(), before);
+    // Also if the store was not closed, and only its log has all of it.
+    let bench = Bench::new();
+    bench.keep(vec![session(1), enqueue(1, 1)]);
+    let killed = copy(bench.directory.path());
+    let files = || ["store.db", "store.db-wal"].map(|name| fs::read(killed.path().join(name)).unwrap());
+    let before = files();
+    let found = verify(killed.path()).unwrap();
+    assert!(found.is_whole() && found.whole.messages == 1, "{found:?}");
+    assert!(files() == before);
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(verify(empty.path()).unwrap_err().problem, OpenProblem::Missing);
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);

@@ -60,6 +60,8 @@ pub struct Faults {
     pub syncs: bool,
     /// The sync with this number fails, counted from 1 and from when this was set.
     pub nth_sync: Option<u64>,
+    /// The thread that recovers from any of it panics.
+    pub recovery_panics: bool,
     /// What a sync takes.
     pub sync_time: Duration,
 }
@@ -212,6 +214,7 @@ impl Place for Disk {
 
     fn rewrite(&self, name: &str) -> io::Result<()> {
         let mut state = self.state.lock();
+        assert!(!state.faults.recovery_panics, "on purpose");
         let file = state.file(name)?;
         let bytes = state.files[file].clone();
         state.write(file, 0, &bytes)?;

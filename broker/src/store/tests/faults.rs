@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::{
     disk::{Disk, Faults},
+    figures::many,
     *,
 };
 use crate::store::{verify::verify_at, writer::Tuning};
@@ -32,7 +33,7 @@ impl Patient {
             Arc::new(disk.clone()),
             Durability::Fsync,
             tuning,
-            Box::new(move |health| hear.lock().push(health.clone())),
+            Arc::new(move |health: &Health| hear.lock().push(health.clone())),
         )
         .unwrap();
         submit(&store, vec![session(1)]).unwrap();
@@ -49,7 +50,7 @@ impl Patient {
 
     fn wait_until_fine(&self) {
         let begun = Instant::now();
-        while self.store.health() != Health::Fine {
+        while self.store.health() != Health::Fine || self.said.lock().last() != Some(&Health::Fine) {
             assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", self.store.health());
             std::thread::yield_now();
         }
@@ -61,7 +62,8 @@ impl Patient {
         let found = verify_at(&self.disk).unwrap();
         assert!(found.is_whole(), "{found:?}");
         let (store, _) =
-            Store::open_at(Arc::new(self.disk.clone()), Durability::Fsync, TUNING, Box::new(|_| {})).unwrap();
+            Store::open_at(Arc::new(self.disk.clone()), Durability::Fsync, TUNING, Arc::new(|_: &Health| {}))
+                .unwrap();
         let loaded =
             wait(|done| store.load(everything(1), move |loaded| done.send(loaded).unwrap())).unwrap();
         store.close();
@@ -91,19 +93,61 @@ fn a_full_disk_refuses_and_recovers_by_itself() {
     assert!(matches!(patient.store.health(), Health::Failing(_)));
     // Nobody would try these again.
     patient.store.submit(vec![Change::Forget { slot: 1, sequence: 1 }], None);
-    patient.store.submit(vec![Change::Enqueue { slot: 1, message: queued(5_000, &[1; 40_000]) }], None);
+    patient.store.submit(vec![Change::Enqueue { slot: 1, message: queued(5_000, &[1; 400_000]) }], None);
     assert_eq!(submit(&patient.store, vec![enqueue(1, kept + 1)]), Err(StoreError::Full));
     assert!(patient.store.statistics().owed > 0);
+    // What is in the queue can be taken from it, though the end of it is owed.
+    let part = LoadRequest { below: 100, ..everything(1) };
+    let load = |request| wait(|done| patient.store.load(request, move |loaded| done.send(loaded).unwrap()));
+    assert_eq!(load(part), Err(StoreError::Full));
 
     patient.has(Faults::default());
 
     patient.wait_until_fine();
     assert_eq!(patient.store.statistics().owed, 0);
     let said = patient.said.lock().clone();
-    assert!(matches!(&said[..], [Health::Failing(_), Health::Fine]), "{said:?}");
+    assert!(
+        matches!(&said[..], [Health::Failing(_), .., Health::Fine]) && said.len().is_multiple_of(2),
+        "{said:?}"
+    );
     submit(&patient.store, vec![enqueue(1, kept + 1)]).unwrap();
     let expected: Vec<_> = (2..=kept + 1).chain([5_000]).collect();
     assert_eq!(patient.sequences_after_restart(), expected);
+}
+
+/// Regression: a retained message that could not be kept was retained in memory all the same, and after a restart the one
+/// before was back.
+#[test]
+fn a_retained_message_that_could_not_be_kept_at_once_is_kept_in_the_end() {
+    let patient = Patient::new();
+    let retain = |payload: &[u8]| Change::Retain { message: message("t", payload), owner: "o".into() };
+    submit(&patient.store, vec![retain(b"before")]).unwrap();
+    patient.has(Faults { capacity: Some(patient.disk.used() + 30_000), ..Faults::default() });
+    fill(&patient);
+    assert_eq!(submit(&patient.store, vec![retain(&[b'x'; 40_000])]), Err(StoreError::Full));
+    patient.has(Faults::default());
+    // Even if there is no time for another attempt.
+    patient.store.close();
+    let (store, contents) =
+        Store::open_at(Arc::new(patient.disk.clone()), Durability::Fsync, TUNING, Arc::new(|_: &Health| {}))
+            .unwrap();
+    store.close();
+    let payloads: Vec<_> = contents.retained.iter().map(|(message, _)| message.payload().len()).collect();
+    assert_eq!(payloads, [40_000]);
+}
+
+#[test]
+fn a_full_disk_can_be_read_without_what_is_owed_to_be_forgotten() {
+    let patient = Patient::new();
+    patient.has(Faults { capacity: Some(patient.disk.used() + 30_000), ..Faults::default() });
+    let (kept, _) = fill(&patient);
+    // Another session is owed something that does not fit.
+    patient.store.submit(vec![Change::Enqueue { slot: 2, message: queued(1, &[1; 400_000]) }], None);
+    let forget = |sequence| Change::Forget { slot: 1, sequence };
+    patient.store.submit(vec![forget(1), forget(3)], None);
+    let expected: Vec<_> = (1..=kept).filter(|sequence| ![1, 3].contains(sequence)).collect();
+    assert_eq!(sequences(&patient.load().unwrap().messages), expected);
+    assert!(matches!(patient.store.health(), Health::Failing(_)));
 }
 
 #[test]
@@ -169,12 +213,31 @@ fn what_waits_during_a_slow_sync_shares_the_next_one() {
     assert!(syncs <= 12, "{syncs} syncs");
 }
 
-/// `cargo test -p ior-broker --release --lib slow_disk -- --ignored --nocapture`
 #[test]
-#[ignore = "a figure, not a check"]
-fn rate_on_a_slow_disk() {
+fn somebody_who_panics_when_told_does_not_end_the_store() {
+    let patient = Patient::new();
+    patient.store.submit(vec![enqueue(1, 1)], Some(Box::new(|_| panic!("on purpose"))));
+    submit(&patient.store, vec![enqueue(1, 2)]).unwrap();
+    assert_eq!(patient.sequences_after_restart(), [1, 2]);
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_died() {
+    let patient = Patient::new();
+    patient.has(Faults { syncs: true, recovery_panics: true, ..Faults::default() });
+    while submit(&patient.store, vec![enqueue(1, 1)]) != Err(StoreError::Closed) {
+        std::thread::yield_now();
+    }
+    assert!(matches!(patient.store.health(), Health::Failing(why) if why.contains("restart")));
+    patient.store.close();
+}
+
+/// For figures see [`super::figures`].
+#[test]
+fn figures_of_a_slow_disk() {
     const IN_FLIGHT: usize = 1_000;
     for (pause, total) in [(1, 200_000), (10, 200_000), (200, 20_000)] {
+        let total = many(2_000, total);
         let patient = Patient::with(Tuning::default());
         patient.has(Faults { sync_time: Duration::from_millis(pause), ..Faults::default() });
         let (done, answers) = mpsc::sync_channel::<Result<(), StoreError>>(IN_FLIGHT);

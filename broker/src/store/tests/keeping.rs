@@ -1,8 +1,11 @@
 //! What is handed over is there again after a restart.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use super::*;
+use super::{disk::Chance, *};
 use crate::{codec::PacketId, subscriptions::SubscriptionOptions};
 
 fn id(packet_id: u16) -> PacketId {
@@ -284,4 +287,76 @@ async fn too_much_that_waits_is_crowded_until_it_is_kept() {
     assert!(bench.store.is_crowded());
     bench.store.has_room().await;
     assert!(!bench.store.is_crowded());
+}
+
+/// Many random changes, with restarts in between: what is kept is what a model of a few lines keeps.
+#[test]
+fn agrees_with_a_model() {
+    let mut chance = Chance(0xC0FFEE);
+    let mut model: BTreeMap<Slot, BTreeMap<Sequence, StoredMessage>> = BTreeMap::new();
+    let mut next: Sequence = 1;
+    let mut bench = Bench::new();
+    for _ in 0..30 {
+        for _ in 0..100 {
+            let slot = 1 + chance.below(4) as Slot;
+            let change = match chance.below(20) {
+                _ if !model.contains_key(&slot) => {
+                    model.insert(slot, BTreeMap::new());
+                    session(slot)
+                }
+                0 => {
+                    model.remove(&slot);
+                    Change::EndSession(slot)
+                }
+                kind => {
+                    let queue = model.get_mut(&slot).unwrap();
+                    let sequence = queue.keys().nth(chance.below(queue.len() + 1)).copied().unwrap_or(next);
+                    match kind {
+                        1..=5 => {
+                            queue.remove(&sequence);
+                            Change::Forget { slot, sequence }
+                        }
+                        6..=8 => {
+                            queue
+                                .entry(sequence)
+                                .and_modify(|message| *message = StoredMessage::Released(sequence));
+                            Change::Release { slot, sequence }
+                        }
+                        _ => {
+                            let mut message = queued(next, &vec![b'x'; chance.below(3_000)]);
+                            message.flow = format!("flow {}", chance.below(3)).into();
+                            queue.insert(next, StoredMessage::Message(message.clone()));
+                            next += 1;
+                            Change::Enqueue { slot, message }
+                        }
+                    }
+                }
+            };
+            bench.store.submit(vec![change], None);
+            if chance.below(10) == 0 {
+                let expected: Vec<_> =
+                    model.get(&slot).into_iter().flatten().map(|(_, kept)| kept.clone()).collect();
+                assert_eq!(bench.load_all(slot), expected);
+            }
+        }
+        bench = bench.restart();
+        let slots: Vec<_> = bench.contents.sessions.iter().map(|kept| kept.record.slot).collect();
+        assert_eq!(slots, model.keys().copied().collect::<Vec<_>>());
+        for kept in &bench.contents.sessions {
+            let queue = &model[&kept.record.slot];
+            assert_eq!(bench.load_all(kept.record.slot), queue.values().cloned().collect::<Vec<_>>());
+            assert_eq!(kept.range, queue.keys().next().copied().zip(queue.keys().last().copied()));
+            let mut totals: BTreeMap<Arc<str>, Totals> = BTreeMap::new();
+            for message in queue.values() {
+                if let StoredMessage::Message(message) = message {
+                    let total = totals.entry(message.flow.clone()).or_default();
+                    total.messages += 1;
+                    total.bytes += message.delivery.size() as u64;
+                }
+            }
+            assert_eq!(kept.totals.iter().cloned().collect::<BTreeMap<_, _>>(), totals);
+        }
+    }
+    bench.store.close();
+    assert!(verify(bench.directory.path()).unwrap().is_whole());
 }

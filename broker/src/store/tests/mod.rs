@@ -134,11 +134,5 @@ fn enqueue(slot: Slot, sequence: Sequence) -> Change {
 }
 
 fn sequences(messages: &[StoredMessage]) -> Vec<Sequence> {
-    messages
-        .iter()
-        .map(|message| match message {
-            StoredMessage::Message(message) => message.sequence,
-            StoredMessage::Released(sequence) => *sequence,
-        })
-        .collect()
+    messages.iter().map(StoredMessage::sequence).collect()
 }

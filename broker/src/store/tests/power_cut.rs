@@ -55,7 +55,7 @@ fn script() -> Vec<Vec<Change>> {
 }
 
 fn open_on(disk: &Disk) -> Result<(Store, Contents), OpenError> {
-    Store::open_at(Arc::new(disk.clone()), Durability::Fsync, TUNING, Box::new(|_| {}))
+    Store::open_at(Arc::new(disk.clone()), Durability::Fsync, TUNING, Arc::new(|_: &Health| {}))
 }
 
 fn snapshot_of(store: &Store, contents: Contents) -> Option<Snapshot> {
