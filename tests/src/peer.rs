@@ -156,10 +156,13 @@ impl Peer {
         self.disconnect_with(Disconnect::default());
     }
 
-    /// Ends the connection with this DISCONNECT.
+    /// Ends the connection with this DISCONNECT, unless the server is faster, and waits until the server has closed it.
+    /// What was on its way is ignored.
     pub fn disconnect_with(&mut self, disconnect: Disconnect) {
-        if let Some(client) = self.connection.take() {
-            client.disconnect_with(disconnect);
+        self.send(disconnect);
+        let Some(mut client) = self.connection.take() else { return };
+        while let Ok(packet) = client.poll(DEADLINE) {
+            assert!(packet.is_some(), "the server does not close the connection after DISCONNECT");
         }
     }
 
