@@ -32,6 +32,7 @@ use crate::{
     session::Registry,
     shared::{Index, Matches, Shared},
     store::{Contents, Health, OpenError, Store, StoreSettings},
+    unkept::Unkept,
 };
 
 /// How long a stop waits for clients to read that the broker stops.
@@ -168,6 +169,7 @@ impl Broker {
             changing_retained: RwLock::new(0),
             live,
             keeper: store.map(|store| Keeper::new(store, slots)),
+            unkept: Unkept::default(),
             common_flow: Flow { name: "".into(), limits: limits.flow },
             events: Events::new(),
             counters: Counters::default(),

@@ -286,6 +286,7 @@ impl Shared {
                 self.put_session(&session, Some(now));
             }
         }
+        self.keep_retained_now();
         let shared = Arc::clone(self);
         // An error says that closing panicked, which ends the process no less.
         let _ = tokio::task::spawn_blocking(move || {

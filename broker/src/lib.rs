@@ -26,6 +26,7 @@ mod session;
 mod shared;
 pub mod store;
 mod subscriptions;
+mod unkept;
 
 pub use broker::{Broker, PublishError, SessionInfo, StartError, Statistics};
 pub use subscriptions::filter;

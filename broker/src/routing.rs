@@ -110,7 +110,11 @@ impl Shared {
 
     /// Keeps a QoS 0 message if it is to be retained, and gives what the live lane shall carry: it arrives later, when
     /// others may have subscribed and got it as a retained message.
-    pub fn retain_live(&self, message: Message, owner: Option<&Arc<str>>) -> (Message, Result<(), Full>) {
+    pub fn retain_live(
+        self: &Arc<Self>,
+        message: Message,
+        owner: Option<&Arc<str>>,
+    ) -> (Message, Result<(), Full>) {
         if !message.retain() {
             return (message, Ok(()));
         }
@@ -119,7 +123,7 @@ impl Shared {
         let message = message.as_change(*changes);
         let retained = self.retain(&message, owner);
         if retained.is_ok() {
-            self.keep_retained_lazily(&message, owner);
+            self.keep_retained_later(&message, owner);
         }
         (message, retained)
     }
@@ -130,19 +134,12 @@ impl Shared {
             return Ok(());
         }
         let forget = |topic: &str| {
+            self.unkept.forget(topic);
             if let Some(keeper) = &self.keeper {
                 keeper.store.submit_lazily(Change::Unretain { topic: topic.into() });
             }
         };
         self.retained.store(message, owner, forget).map_err(|_| Full)
-    }
-
-    /// Keeps a retained message whose publisher waits for nothing. The server's own is not kept: it is published anew
-    /// after every start.
-    fn keep_retained_lazily(&self, message: &Message, owner: Option<&Arc<str>>) {
-        if let (Some(keeper), Some(owner), true) = (&self.keeper, owner, message.retain()) {
-            keeper.store.submit_lazily(retain_change(message, owner));
-        }
     }
 
     /// Gives a session the retained messages that match a filter it just subscribed to `[MQTT-3.8.4-4]`. The caller holds
@@ -248,6 +245,7 @@ impl Shared {
         }
         if self.keeper.is_some() {
             if message.retain() {
+                self.unkept.forget(message.topic());
                 group.add(retain_change(message, &publisher.session.name));
             }
             if at_once && let Some(slot) = publisher.session.slot {
@@ -272,7 +270,7 @@ impl Shared {
         self.subscriptions.matching(message.topic(), message.publisher(), &mut matches);
         let mut outcome = self.retain(message, owner);
         if outcome.is_ok() {
-            self.keep_retained_lazily(message, owner);
+            self.keep_retained_later(message, owner);
         }
         for wanted in &mut matches {
             let delivery = delivery(message, wanted);
@@ -286,7 +284,8 @@ impl Shared {
     }
 }
 
-fn retain_change(message: &Message, owner: &Arc<str>) -> Change {
+/// What the store is told of a message that is published with RETAIN.
+pub fn retain_change(message: &Message, owner: &Arc<str>) -> Change {
     if is_removal(message) {
         Change::Unretain { topic: message.topic().into() }
     } else {

@@ -18,6 +18,7 @@ use crate::{
     retained::Retained,
     session::{Registry, Session},
     subscriptions::{Match, Subscriptions},
+    unkept::Unkept,
 };
 
 /// The index of who wants which topic.
@@ -41,6 +42,8 @@ pub struct Shared {
     pub live: LiveLane,
     /// The store, unless everything is in memory only.
     pub keeper: Option<Keeper>,
+    /// Retained messages on their way to the store.
+    pub unkept: Unkept,
     /// Of messages whose topics the embedder gives no flow.
     pub common_flow: Flow,
     pub events: Events,

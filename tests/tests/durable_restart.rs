@@ -356,7 +356,7 @@ fn retained_messages_survive() {
         publisher.publish_retained(&topic("gone at once"), "", 0);
         if ending == Ending::Kill {
             // So long may a retained QoS 0 message take.
-            std::thread::sleep(Duration::from_millis(1500));
+            std::thread::sleep(Duration::from_secs(6));
         }
         for qos in 1..=2 {
             publisher.publish_retained(&topic(&format!("gone {qos}")), "x", qos);

@@ -108,10 +108,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             return Ok(());
         }
         self.session.bell.register(cx.waker());
-        while let Some((outcome, Answer { what, .. })) = self.answers.pop_due() {
+        while let Some((outcome, Answer { what, receipt, .. })) = self.answers.pop_due() {
             match what {
                 What::Publish { qos, packet_id, reason } => {
-                    self.answer_publish(qos, packet_id, reason, outcome)?;
+                    self.answer_publish(qos, packet_id, reason, &receipt, outcome)?;
                 }
                 What::PubComp { packet_id, reason } => self.answer_pubrel(packet_id, reason, outcome)?,
                 What::SubAck { packet_id, reasons, added } => {
@@ -133,12 +133,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         qos: QoS,
         packet_id: PacketId,
         reason: ReasonCode,
+        receipt: &Arc<Receipt>,
         outcome: Outcome,
     ) -> Result<(), Ending> {
         {
             let mut inbound = self.session.inbound.lock();
             match qos {
-                QoS::ExactlyOnce => inbound.handle_settled(packet_id, outcome),
+                QoS::ExactlyOnce => inbound.handle_settled(packet_id, receipt, outcome),
                 QoS::AtLeastOnce | QoS::AtMostOnce => inbound.acknowledge(),
             }
         }

@@ -103,15 +103,19 @@ impl Inbound {
         self.quota_used = self.quota_used.saturating_sub(1);
     }
 
-    /// The receipt of a QoS 2 message is settled: it is kept, or could not be kept and was not taken after all.
-    pub fn handle_settled(&mut self, packet_id: PacketId, outcome: Outcome) {
-        match self.unreleased.get_mut(&packet_id) {
-            Some(receipt) if outcome == Outcome::Kept => *receipt = None,
-            Some(Some(_)) => {
+    /// The receipt of a QoS 2 message is settled: it is kept, or could not be kept and was not taken after all. Nothing
+    /// happens if the identifier is that of another message by now.
+    pub fn handle_settled(&mut self, packet_id: PacketId, receipt: &Arc<Receipt>, outcome: Outcome) {
+        let Some(known) = self.unreleased.get_mut(&packet_id) else { return };
+        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(known, receipt)) {
+            return;
+        }
+        match outcome {
+            Outcome::Kept => *known = None,
+            Outcome::Refused => {
                 self.unreleased.remove(&packet_id);
                 self.quota_used = self.quota_used.saturating_sub(1);
             }
-            _ => {}
         }
     }
 
@@ -132,15 +136,10 @@ impl Inbound {
 
     /// Whether the identifier is that of a message that was taken, and the receipt that is still open.
     fn taken_before(&mut self, packet_id: PacketId) -> Option<Option<Arc<Receipt>>> {
-        let receipt = self.unreleased.get(&packet_id)?.clone();
-        match receipt.as_ref().map(|receipt| receipt.outcome()) {
-            None => Some(None),
-            Some(None) => Some(receipt),
-            Some(Some(outcome)) => {
-                self.handle_settled(packet_id, outcome);
-                (outcome == Outcome::Kept).then_some(None)
-            }
-        }
+        let Some(receipt) = self.unreleased.get(&packet_id)?.clone() else { return Some(None) };
+        let Some(outcome) = receipt.outcome() else { return Some(Some(receipt)) };
+        self.handle_settled(packet_id, &receipt, outcome);
+        (outcome == Outcome::Kept).then_some(None)
     }
 
     fn resolve<'a>(&'a mut self, alias: NonZeroU16, topic: &'a str) -> Result<&'a str, ReasonCode> {
@@ -244,6 +243,21 @@ mod tests {
         }
         inbound.handle_pubrel(first.packet_id.unwrap());
         assert!(inbound.handle_publish(&publish(QoS::AtLeastOnce, 2, "a", 0)).is_ok());
+    }
+
+    /// Regression: a message that took the identifier of one that was refused a moment before was forgotten with it.
+    #[test]
+    fn a_settled_receipt_does_not_concern_a_later_message_with_the_same_identifier() {
+        let mut inbound = inbound(10);
+        let message = publish(QoS::ExactlyOnce, 1, "a", 0);
+        let id = message.packet_id.unwrap();
+        let (refused, later) = (Receipt::new(&Arc::default()), Receipt::new(&Arc::default()));
+        inbound.accept(id, Some(Arc::clone(&refused)));
+        refused.settle(false);
+        assert_eq!(answer(&mut inbound, &message), Ok("a".to_owned()), "it was not taken after all");
+        inbound.accept(id, Some(later));
+        inbound.handle_settled(id, &refused, Outcome::Refused);
+        assert_eq!(answer(&mut inbound, &message), Ok("(duplicate)".to_owned()));
     }
 
     #[test]
