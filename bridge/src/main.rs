@@ -11,6 +11,10 @@ use ior_bridge::{
     settings::Environment,
 };
 
+/// Messages are made on one thread and freed on another: the system's allocator has its threads wait for each other then.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let result = execute(Cli::parse());
     match result {

@@ -30,7 +30,7 @@ use crate::{
     retained::{Retained, RetainedLimits},
     routing::deliver_live,
     session::Registry,
-    shared::{Index, Matches, Shared},
+    shared::{Index, Shared},
     store::{Contents, Health, OpenError, Store, StoreSettings},
     unkept::Unkept,
 };
@@ -154,7 +154,7 @@ impl Broker {
         let subscriptions = Arc::new(Index::new());
         let live = LiveLane::start(LiveSettings::default(), {
             let subscriptions = Arc::clone(&subscriptions);
-            move |message| deliver_live(&subscriptions, &message, &mut Matches::new())
+            move |message| deliver_live(&subscriptions, message)
         })?;
         let shared = Arc::new(Shared {
             access,

@@ -104,9 +104,14 @@ impl Message {
         u64::from_le_bytes(self.array(SEQUENCE))
     }
 
-    /// The record: what the live lane carries.
+    /// The record: what the store keeps.
     pub fn record(&self) -> &Bytes {
         &self.record
+    }
+
+    /// The record: what the live lane carries.
+    pub fn into_record(self) -> Bytes {
+        self.record
     }
 
     /// The session that published it; 0 for the server itself.

@@ -1,6 +1,6 @@
 //! How a message gets from whoever published it to the sessions that want it.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use crate::{
     access::Flow,
@@ -75,7 +75,7 @@ impl Shared {
                     && !message.retain()
                     && !remembers =>
             {
-                let (flow, delivery) = (self.flow_of(message.topic()), delivery(message, only));
+                let (flow, delivery) = (self.flow_of(message.topic()), delivery(message.clone(), only));
                 let mut outbound = only.handle.outbound.lock();
                 outbound.push_assured(&flow, delivery, Wanted::default()).map(|()| None).map_err(|_| Full)
             }
@@ -186,7 +186,7 @@ impl Shared {
         let mut receivers = Vec::with_capacity(matches.len());
         let mut outcome = Ok(());
         for wanted in matches.iter_mut() {
-            let delivery = delivery(message, wanted);
+            let delivery = delivery(message.clone(), wanted);
             let session = &wanted.handle;
             if delivery.qos == QoS::AtMostOnce {
                 receivers.push(Receiver { session, delivery, way: Way::Live });
@@ -273,7 +273,7 @@ impl Shared {
             self.keep_retained_later(message, owner);
         }
         for wanted in &mut matches {
-            let delivery = delivery(message, wanted);
+            let delivery = delivery(message.clone(), wanted);
             if delivery.qos == QoS::AtMostOnce {
                 wanted.handle.outbound.lock().push_live(delivery);
             } else if !self.push_if_room(&wanted.handle, delivery, None) {
@@ -293,24 +293,34 @@ pub fn retain_change(message: &Message, owner: &Arc<str>) -> Change {
     }
 }
 
+thread_local! {
+    /// Who wants the message that a thread delivers: not allocated anew for each.
+    static MATCHES: RefCell<Matches> = const { RefCell::new(Matches::new()) };
+}
+
 /// The end of the live lane: gives a QoS 0 message to every session that wants it.
-pub fn deliver_live(subscriptions: &Index, message: &Message, matches: &mut Matches) {
+pub fn deliver_live(subscriptions: &Index, message: Message) {
+    MATCHES.with_borrow_mut(|matches| deliver_to_matching(subscriptions, message, matches));
+}
+
+fn deliver_to_matching(subscriptions: &Index, message: Message, matches: &mut Matches) {
     subscriptions.matching(message.topic(), message.publisher(), matches);
+    matches.retain(|wanted| !message.retain() || wanted.since < message.sequence());
+    let Some(mut last) = matches.pop() else { return };
     for wanted in matches.iter_mut() {
-        if message.retain() && wanted.since >= message.sequence() {
-            continue;
-        }
-        let delivery = delivery(message, wanted);
+        let delivery = delivery(message.clone(), wanted);
         wanted.handle.outbound.lock().push_live(delivery);
     }
     matches.clear();
+    let delivery = delivery(message, &mut last);
+    last.handle.outbound.lock().push_live(delivery);
 }
 
-fn delivery(message: &Message, wanted: &mut Match<Arc<Session>>) -> Delivery {
+fn delivery(message: Message, wanted: &mut Match<Arc<Session>>) -> Delivery {
     Delivery {
-        message: message.clone(),
         qos: message.qos().min(wanted.qos),
         retain: message.retain() && wanted.retain_as_published,
         subscription_ids: std::mem::take(&mut wanted.subscription_ids),
+        message,
     }
 }

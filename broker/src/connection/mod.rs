@@ -240,11 +240,12 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     async fn handle_input(&mut self) -> Result<(), Ending> {
         self.now = clock::unix_ms();
         self.session.heard(self.now);
+        let read_at = Instant::now();
         let input = std::mem::take(&mut self.wire.input);
         let mut handled = 0;
         let mut packets = 0;
         let outcome = loop {
-            match self.handle_next(&input[handled..]) {
+            match self.handle_next(&input[handled..], read_at) {
                 Ok(Some(length)) => handled += length,
                 Ok(None) => break Ok(()),
                 Err(ending) => break Err(ending),
@@ -269,11 +270,11 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     }
 
     /// Handles the packet that the bytes begin with, and gives its length; `None` if it is not whole yet.
-    fn handle_next(&mut self, bytes: &[u8]) -> Result<Option<usize>, Ending> {
+    fn handle_next(&mut self, bytes: &[u8], read_at: Instant) -> Result<Option<usize>, Ending> {
         let Some(length) = packet_length(bytes, self.shared.limits.max_packet_size)? else { return Ok(None) };
         let Some(packet) = bytes.get(..length) else { return Ok(None) };
         if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.heard(Instant::now());
+            keep_alive.heard(read_at);
         }
         self.handle_packet(decode(packet, self.version)?)?;
         Ok(Some(length))

@@ -29,7 +29,7 @@ use crate::message::Message;
 /// Limits of a [`LiveLane`].
 #[derive(Debug, Clone)]
 pub struct LiveSettings {
-    /// Links, each with a task that takes messages out: 1 to 64, more than one per core gains nothing.
+    /// Links, each with a task that takes messages out: 1 to 16, more than one per core gains nothing.
     pub links: usize,
     /// Bytes of a segment of a link's commit log, at least 1024. Counted are a message's record and 11 bytes or so. The
     /// memory stays resident when the log was full once, with messages of 64 bytes about five times what is counted.
@@ -172,8 +172,8 @@ impl Drop for LiveLane {
 
 impl LiveSettings {
     fn check(&self) -> Result<(), LiveError> {
-        let wrong = if !(1..=64).contains(&self.links) {
-            "links must be 1 to 64"
+        let wrong = if !(1..=link::TOPICS.len()).contains(&self.links) {
+            "links must be 1 to 16"
         } else if self.segment_bytes < 1024 {
             "segment_bytes must be 1024 or more"
         } else if self.segments == 0 {
