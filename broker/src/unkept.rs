@@ -20,17 +20,25 @@ pub struct Unkept {
     changes: Mutex<HashMap<Box<str>, Change>>,
 }
 
+/// What waits with a change that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Waiting {
+    is_first: bool,
+    are_many: bool,
+}
+
 impl Unkept {
     /// A later change of the topic was handed to the store.
     pub fn forget(&self, topic: &str) {
         self.changes.lock().remove(topic);
     }
 
-    /// Says how many wait with it.
-    fn put(&self, topic: &str, change: Change) -> usize {
+    /// Says whether none waited before, and whether many do now.
+    fn put(&self, topic: &str, change: Change) -> Waiting {
         let mut changes = self.changes.lock();
+        let were_none = changes.is_empty();
         changes.insert(topic.into(), change);
-        changes.len()
+        Waiting { is_first: were_none, are_many: changes.len() >= MANY }
     }
 
     fn take(&self) -> Vec<Change> {
@@ -44,9 +52,9 @@ impl Shared {
     pub fn keep_retained_later(self: &Arc<Self>, message: &Message, owner: Option<&Arc<str>>) {
         let (Some(owner), true) = (owner, self.keeper.is_some() && message.retain()) else { return };
         let waiting = self.unkept.put(message.topic(), retain_change(message, owner));
-        if waiting >= MANY {
+        if waiting.are_many {
             self.submit_unkept();
-        } else if waiting == 1 {
+        } else if waiting.is_first {
             let shared = Arc::clone(self);
             tokio::spawn(async move {
                 sleep(PAUSE).await;
@@ -80,11 +88,20 @@ mod tests {
     #[test]
     fn the_last_change_of_a_topic_is_kept_unless_a_later_one_was() {
         let unkept = Unkept::default();
-        assert_eq!((unkept.put("a", removal("a")), unkept.put("a", removal("a"))), (1, 1));
-        assert_eq!(unkept.put("b", removal("b")), 2);
+        unkept.put("a", removal("a"));
+        unkept.put("a", removal("a"));
+        unkept.put("b", removal("b"));
         unkept.forget("b");
         let kept = unkept.take();
         assert!(matches!(&kept[..], [Change::Unretain { topic }] if **topic == *"a"), "{kept:?}");
-        assert_eq!(unkept.put("a", removal("a")), 1);
+        assert!(unkept.put("a", removal("a")).is_first);
+    }
+
+    /// Regression: every message of a topic that waited alone began a wait of its own, and so each was written.
+    #[test]
+    fn messages_of_one_topic_wait_together() {
+        let unkept = Unkept::default();
+        assert!(unkept.put("a", removal("a")).is_first);
+        assert!(!unkept.put("a", removal("a")).is_first);
     }
 }
