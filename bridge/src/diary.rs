@@ -62,14 +62,14 @@ impl Diary {
 
     fn write(&mut self, event: &Event) {
         match event {
-            Event::Connected { name, client_id, peer, version, session_present } => {
+            Event::Connected { name, client_id, peer, channel, version, session_present } => {
                 let version = match version {
                     Version::V311 => "3.1.1",
                     Version::V5 => "5",
                 };
                 let session = if *session_present { ", session resumed" } else { "" };
                 tracing::info!(
-                    "{} connected from {peer} with MQTT {version}, client id {}{session}",
+                    "{} connected from {peer} over {channel} with MQTT {version}, client id {}{session}",
                     self.label(name),
                     echo(client_id)
                 );

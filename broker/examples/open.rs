@@ -11,6 +11,7 @@ use ior_broker::{
     access::{Access, Grant, Login, Refusal},
     limits::Limits,
     store::{Durability, StoreSettings},
+    transport::Transport,
 };
 use tokio::net::TcpListener;
 
@@ -66,7 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let broker = Broker::start(Arc::new(Open), limits, store.as_ref())?;
     let listener = TcpListener::bind(arguments.listen).await?;
     println!("listening on {}", listener.local_addr()?);
-    broker.serve(listener);
+    broker.serve(listener, Transport::Tcp);
     tokio::signal::ctrl_c().await?;
     broker.stop().await;
     Ok(())

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use crate::{
     codec::{ReasonCode, Version},
     limits::FlowLimits,
+    transport::Channel,
 };
 
 /// Decides about logins. Implemented by the embedder; asked once per CONNECT. Must not block.
@@ -42,6 +43,8 @@ pub struct Flow {
 pub struct Login<'a> {
     /// Where it connects from.
     pub peer: SocketAddr,
+    /// What carries its bytes.
+    pub channel: Channel,
     /// The protocol it speaks.
     pub version: Version,
     /// As sent; empty if the server shall give one.

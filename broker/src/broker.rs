@@ -8,11 +8,12 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
     net::TcpListener,
     sync::{broadcast, watch},
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
     time::timeout,
 };
 
@@ -32,6 +33,7 @@ use crate::{
     session::Registry,
     shared::{Index, Shared},
     store::{Contents, Health, OpenError, Store, StoreSettings},
+    transport::Transport,
     unkept::Unkept,
 };
 
@@ -120,6 +122,20 @@ impl std::fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// A listener that is served. Dropping this changes nothing.
+pub struct Serving {
+    accept: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Closes the listener: when this returns, its address is free. Whoever is connected stays connected.
+    pub async fn close(self) {
+        self.accept.abort();
+        // An error says that it was aborted, which is what was asked for.
+        let _ = self.accept.await;
+    }
+}
+
 /// A session as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionInfo {
@@ -174,17 +190,26 @@ impl Broker {
             events: Events::new(),
             counters: Counters::default(),
             stopping: AtomicBool::new(false),
-            limits,
+            limits: ArcSwap::from_pointee(limits),
         });
         shared.restore(contents.sessions, contents.retained);
         let health = tokio::spawn(follow_health(Arc::downgrade(&shared), health)).abort_handle();
         Ok(Self { shared, tasks: Mutex::new(vec![health]) })
     }
 
-    /// Serves MQTT clients that connect to this listener.
-    pub fn serve(&self, listener: TcpListener) {
-        let accept = listener::accept(Arc::clone(&self.shared), listener);
-        self.tasks.lock().push(tokio::spawn(accept).abort_handle());
+    /// Serves MQTT clients that connect to this listener, until it is closed or the broker stops.
+    pub fn serve(&self, listener: TcpListener, transport: Transport) -> Serving {
+        let accept = tokio::spawn(listener::accept(Arc::clone(&self.shared), listener, transport));
+        let mut tasks = self.tasks.lock();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(accept.abort_handle());
+        Serving { accept }
+    }
+
+    /// Other limits hold from now on: for connections and sessions that begin, and for what is asked anew each time.
+    /// Whoever is connected keeps what was announced at the login.
+    pub fn set_limits(&self, limits: Limits) {
+        self.shared.limits.store(Arc::new(limits));
     }
 
     /// Publishes a message of the embedder to everybody who wants it and has room. No grant is asked, and no limit of

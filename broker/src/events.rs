@@ -11,7 +11,10 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use crate::codec::{ReasonCode, Version};
+use crate::{
+    codec::{ReasonCode, Version},
+    transport::Channel,
+};
 
 /// The beginning of a text that a client made up, long enough to recognise it. Events keep no more.
 pub fn excerpt(text: &str) -> Arc<str> {
@@ -30,6 +33,8 @@ pub enum Event {
         client_id: Arc<str>,
         /// Where from.
         peer: SocketAddr,
+        /// What carries its bytes.
+        channel: Channel,
         /// Its protocol version.
         version: Version,
         /// Whether a session was resumed.

@@ -26,7 +26,8 @@ mod session;
 mod shared;
 pub mod store;
 mod subscriptions;
+pub mod transport;
 mod unkept;
 
-pub use broker::{Broker, PublishError, SessionInfo, StartError, Statistics};
+pub use broker::{Broker, PublishError, Serving, SessionInfo, StartError, Statistics};
 pub use subscriptions::filter;

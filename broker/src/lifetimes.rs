@@ -26,7 +26,7 @@ impl Shared {
         outlives_connection: bool,
     ) -> Option<Arc<Session>> {
         let new_id = || self.new_session_id(outlives_connection);
-        let found = self.sessions.find_or_create(name, client_id, &self.limits, new_id)?;
+        let found = self.sessions.find_or_create(name, client_id, &self.limits.load(), new_id)?;
         if let Some(evicted) = found.evicted {
             let attachment = evicted.attach(ReasonCode::QuotaExceeded).await;
             evicted.stop_afterlife();

@@ -38,7 +38,7 @@ impl Shared {
 
     fn restore_session(self: &Arc<Self>, stored: &StoredSession) -> Option<Left> {
         let record = &stored.record;
-        let session = Arc::new(Session::restored(stored, &self.limits));
+        let session = Arc::new(Session::restored(stored, &self.limits.load()));
         let grant = self.access.grant(&record.name);
         let Some(grant) = grant.filter(|_| !self.sessions.has(&record.name, &record.client_id)) else {
             self.end_keeping(&session);

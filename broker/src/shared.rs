@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 
 use crate::{
@@ -30,7 +31,8 @@ pub type Matches = Vec<Match<Arc<Session>>>;
 /// The parts of the broker.
 pub struct Shared {
     pub access: Arc<dyn Access>,
-    pub limits: Limits,
+    /// As they are now; a connection keeps those that it began with.
+    pub limits: ArcSwap<Limits>,
     pub admission: Arc<Admission>,
     pub sessions: Registry,
     pub subscriptions: Arc<Index>,

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
-use ior_broker::{Broker, StartError};
+use ior_broker::{Broker, StartError, transport::Transport};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -68,7 +68,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let presence = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
 
-    broker.serve(listener);
+    broker.serve(listener, Transport::Tcp);
     tracing::info!("ready: mqtt {address}");
     let signal = stop.wait().await;
     tracing::info!("{signal}: stopping");

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use ior_broker::codec::Version;
+use ior_broker::{codec::Version, transport::Channel};
 use proptest::prelude::*;
 
 use super::*;
@@ -317,5 +317,12 @@ fn login(
     password: Option<&[u8]>,
 ) -> Result<Arc<dyn Grant>, Refusal> {
     let peer = ([127, 0, 0, 1], 1).into();
-    policy.login(&Login { peer, version: Version::V5, client_id: "x", user_name, password })
+    policy.login(&Login {
+        peer,
+        channel: Channel::Tcp,
+        version: Version::V5,
+        client_id: "x",
+        user_name,
+        password,
+    })
 }

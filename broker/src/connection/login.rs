@@ -1,13 +1,13 @@
 //! From the first byte to a grant, or to the refusal that the client is told.
 
-use std::{future::poll_fn, net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{future::poll_fn, num::NonZeroU16, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::timeout_at,
 };
 
-use super::wire::Wire;
+use super::{Arrival, wire::Wire};
 use crate::{
     access::{Grant, Login, Refusal},
     clock,
@@ -24,6 +24,8 @@ use crate::{
 /// A client that may come in.
 pub struct LoggedIn {
     pub grant: Arc<dyn Grant>,
+    /// Those that hold as long as it is connected.
+    pub limits: Arc<Limits>,
     pub client_id: String,
     pub clean_start: bool,
     pub client: ClientSettings,
@@ -58,9 +60,10 @@ pub struct NotLoggedIn {
 pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Shared,
     wire: &mut Wire<S>,
-    peer: SocketAddr,
+    arrival: &Arrival,
 ) -> Result<LoggedIn, NotLoggedIn> {
-    let packet = timeout(shared.limits.connect_timeout, read_connect(wire, shared.limits.max_connect_size))
+    let limits = shared.limits.load_full();
+    let packet = timeout_at(arrival.due, read_connect(wire, limits.max_connect_size))
         .await
         .unwrap_or_else(|_| Err(NotLoggedIn::silent("no CONNECT arrived in time")))?;
     let connect = decode_connect(&packet).map_err(NotLoggedIn::undecodable)?;
@@ -70,11 +73,16 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         user_name: connect.user_name.map(str::to_owned),
         detail: refusal.detail,
     };
-    check(shared, &connect, peer).map_err(refuse).map(|grant| admit(&shared.limits, &connect, grant))
+    check(shared, &limits, &connect, arrival).map_err(refuse).map(|grant| admit(limits, &connect, grant))
 }
 
 /// What only a whole and decodable CONNECT is asked.
-fn check(shared: &Shared, connect: &Connect<'_>, peer: SocketAddr) -> Result<Arc<dyn Grant>, Refusal> {
+fn check(
+    shared: &Shared,
+    limits: &Limits,
+    connect: &Connect<'_>,
+    arrival: &Arrival,
+) -> Result<Arc<dyn Grant>, Refusal> {
     let refuse = |reason, detail: &str| Refusal { reason, detail: detail.into() };
     if connect.properties.authentication_method.is_some() {
         return Err(refuse(
@@ -89,14 +97,15 @@ fn check(shared: &Shared, connect: &Connect<'_>, peer: SocketAddr) -> Result<Arc
         ));
     }
     let grant = shared.access.login(&Login {
-        peer,
+        peer: arrival.peer,
+        channel: arrival.channel,
         version: connect.version,
         client_id: connect.client_id,
         user_name: connect.user_name,
         password: connect.password,
     })?;
     if let Some(will) = &connect.will
-        && !shared.limits.allow_topic(will.topic)
+        && !limits.allow_topic(will.topic)
     {
         return Err(refuse(
             ReasonCode::TopicNameInvalid,
@@ -111,7 +120,7 @@ fn check(shared: &Shared, connect: &Connect<'_>, peer: SocketAddr) -> Result<Arc
     Ok(grant)
 }
 
-fn admit(limits: &Limits, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> LoggedIn {
+fn admit(limits: Arc<Limits>, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> LoggedIn {
     let properties = &connect.properties;
     let v5 = connect.version == Version::V5;
     let mut announced = Announced::default();
@@ -139,6 +148,7 @@ fn admit(limits: &Limits, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> Logge
     LoggedIn {
         will: connect.will.as_ref().map(|will| pending_will(will, Arc::clone(&grant))),
         grant,
+        limits,
         client_id,
         clean_start: connect.clean_start,
         client: ClientSettings {

@@ -33,10 +33,12 @@ use crate::{
     clock,
     codec::{DecodeError, ReasonCode, ServerPacket, Version, decode, packet_length},
     events::{Counters, DisconnectCause, Event, excerpt},
+    limits::Limits,
     message::Message,
     session::{PendingWill, Session},
     shared::{Matches, Shared},
     store::Sequence,
+    transport::Channel,
 };
 
 /// How long a client has to read the last packet.
@@ -52,23 +54,34 @@ const WRITE_GRACE: Duration = Duration::from_millis(50);
 /// So many bytes of QoS 0 messages go to the live lane at once.
 const LIVE_BATCH: usize = 256 * 1024;
 
+/// A network connection as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Where from.
+    pub peer: SocketAddr,
+    /// What carries it.
+    pub channel: Channel,
+    /// When its CONNECT has to be here, handshakes below MQTT included.
+    pub due: Instant,
+}
+
 /// Serves one client, which waits in line to log in, from its first byte to its last.
-pub async fn serve<S>(shared: Arc<Shared>, waiting: Waiting, stream: S, peer: SocketAddr)
+pub async fn serve<S>(shared: Arc<Shared>, waiting: Waiting, stream: S, arrival: Arrival)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut wire = Wire::new(stream);
     let outcome = tokio::select! {
-        outcome = log_in(&shared, &mut wire, peer) => outcome,
+        outcome = log_in(&shared, &mut wire, &arrival) => outcome,
         () = waiting.must_give_way() => Err(NotLoggedIn::silent("it sent no CONNECT while others wanted to log in")),
     };
     match outcome {
         Ok(client) => {
             drop(waiting);
-            serve_client(&shared, wire, peer, client).await;
+            serve_client(&shared, wire, &arrival, client).await;
         }
         Err(refused) => tokio::select! {
-            () = refuse(&shared, wire, peer, &refused) => {}
+            () = refuse(&shared, wire, arrival.peer, &refused) => {}
             () = waiting.must_give_way() => {}
         },
     }
@@ -83,10 +96,11 @@ where
     close(wire).await;
 }
 
-async fn serve_client<S>(shared: &Arc<Shared>, mut wire: Wire<S>, peer: SocketAddr, client: LoggedIn)
+async fn serve_client<S>(shared: &Arc<Shared>, mut wire: Wire<S>, arrival: &Arrival, client: LoggedIn)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let peer = arrival.peer;
     let Some(place) = shared.admission.take_place() else {
         let refused = client.turned_away(ReasonCode::ServerBusy, "limits.connections clients are logged in");
         return refuse(shared, wire, peer, &refused).await;
@@ -126,7 +140,7 @@ where
             let detail = "its session cannot be kept: the store fails (a clean session would do without)";
             return refuse(shared, wire, peer, &client.turned_away(ReasonCode::QuotaExceeded, detail)).await;
         }
-        if !client.write_connack(&shared.limits, session_present, &mut wire.output) {
+        if !client.write_connack(&client.limits, session_present, &mut wire.output) {
             shared.leave_session(&session, attachment, None, client.session_expiry).await;
             let refused = NotLoggedIn::silent("even its CONNACK exceeds its Maximum Packet Size");
             return refuse(shared, wire, peer, &refused).await;
@@ -135,7 +149,7 @@ where
         if shared.stopping.load(Ordering::SeqCst) {
             session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
         }
-        emit_connected(shared, &session, peer, client.client.version, session_present);
+        emit_connected(shared, &session, arrival, client.client.version, session_present);
 
         let mut connection = Connection::new(shared, &session, wire, client);
         let ending = connection.run().await;
@@ -165,6 +179,7 @@ struct Connection<'a, S> {
     shared: &'a Arc<Shared>,
     session: &'a Arc<Session>,
     grant: Arc<dyn Grant>,
+    limits: Arc<Limits>,
     version: Version,
     maximum_packet_size: Option<u32>,
     wire: Wire<S>,
@@ -208,6 +223,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             shared,
             session,
             grant: client.grant,
+            limits: client.limits,
             version: client.client.version,
             maximum_packet_size: client.client.maximum_packet_size,
             wire,
@@ -271,7 +287,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     /// Handles the packet that the bytes begin with, and gives its length; `None` if it is not whole yet.
     fn handle_next(&mut self, bytes: &[u8], read_at: Instant) -> Result<Option<usize>, Ending> {
-        let Some(length) = packet_length(bytes, self.shared.limits.max_packet_size)? else { return Ok(None) };
+        let Some(length) = packet_length(bytes, self.limits.max_packet_size)? else { return Ok(None) };
         let Some(packet) = bytes.get(..length) else { return Ok(None) };
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.heard(read_at);
@@ -400,7 +416,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 fn emit_connected(
     shared: &Shared,
     session: &Session,
-    peer: SocketAddr,
+    arrival: &Arrival,
     version: Version,
     session_present: bool,
 ) {
@@ -408,7 +424,8 @@ fn emit_connected(
     shared.events.emit(|| Event::Connected {
         name: Arc::clone(&session.name),
         client_id: excerpt(&session.client_id),
-        peer,
+        peer: arrival.peer,
+        channel: arrival.channel,
         version,
         session_present,
     });

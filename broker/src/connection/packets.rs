@@ -55,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     fn handle_publish(&mut self, publish: &Publish<'_>) -> Result<(), Ending> {
         Counters::add(&self.shared.counters.published, 1);
-        if !self.shared.limits.allow_topic(publish.topic) {
+        if !self.limits.allow_topic(publish.topic) {
             return self.refuse_publish(publish, ReasonCode::TopicNameInvalid);
         }
         let message = {
@@ -218,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let (mut added, mut changes) = (Vec::new(), Vec::new());
         for (index, wanted) in filters.iter().enumerate() {
             // A packet can hold far more filters than a session may have.
-            if index >= self.shared.limits.subscriptions_per_session {
+            if index >= self.limits.subscriptions_per_session {
                 reasons.push(ReasonCode::QuotaExceeded);
                 continue;
             }
@@ -261,7 +261,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         if is_shared(wanted.filter) {
             return Err(ReasonCode::SharedSubscriptionsNotSupported);
         }
-        if !self.shared.limits.allow_topic(wanted.filter) {
+        if !self.limits.allow_topic(wanted.filter) {
             return Err(ReasonCode::TopicFilterInvalid);
         }
         if !self.shared.may_subscribe(&*self.grant, wanted.filter) {
@@ -270,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let changes = self.shared.changing_retained.read();
         let mut lifetime = self.session.lifetime.lock();
         let before = lifetime.subscriptions.get(wanted.filter).copied();
-        if before.is_none() && lifetime.subscriptions.len() >= self.shared.limits.subscriptions_per_session {
+        if before.is_none() && lifetime.subscriptions.len() >= self.limits.subscriptions_per_session {
             return Err(ReasonCode::QuotaExceeded);
         }
         let send_retained = match wanted.retain_handling {
@@ -327,7 +327,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     "DISCONNECT gives a session expiry where CONNECT gave none",
                 );
             }
-            self.session_expiry = expiry.min(self.shared.limits.session_expiry_max);
+            self.session_expiry = expiry.min(self.limits.session_expiry_max);
         }
         Ending(DisconnectCause::Client(disconnect.reason))
     }

@@ -26,8 +26,9 @@ use tokio::{
 use super::*;
 use crate::{
     access::{Grant, Login, Refusal},
-    connection,
+    connection::{self, Arrival},
     store::Durability,
+    transport::Channel,
 };
 
 /// Longer than everything that a test waits for.
@@ -61,7 +62,9 @@ impl World {
         let (ours, theirs) = duplex(bytes);
         let peer = "127.0.0.1:1".parse().unwrap();
         let shared = &self.broker.shared;
-        tokio::spawn(connection::serve(Arc::clone(shared), shared.admission.enter(), theirs, peer));
+        let due = Instant::now() + shared.limits.load().connect_timeout;
+        let arrival = Arrival { peer, channel: Channel::Tcp, due };
+        tokio::spawn(connection::serve(Arc::clone(shared), shared.admission.enter(), theirs, arrival));
         Client { stream: ours, input: BytesMut::new() }
     }
 
