@@ -35,7 +35,6 @@ pub const STORE_DIR: &str = "store";
 pub const SYSTEM_CONFIG_DIR: &str = "/etc/ior-bridge";
 /// The data directory that belongs to [`SYSTEM_CONFIG_DIR`].
 const SYSTEM_DATA_DIR: &str = "/var/lib/ior-bridge";
-const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// The process's environment variables, or a test's.
 pub type Environment = HashMap<String, String>;
@@ -278,8 +277,10 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The longest that MQTT's length field can say, with the fixed header, in bytes.
 const MAX_PACKET_SIZE: usize = 268_435_455 + 5;
 
+/// Asked of the system, since a service may be without most of `/proc`.
 fn host_name() -> String {
-    let name = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
     match name.trim() {
         "" | "(none)" => "localhost".to_owned(),
         name => name.to_owned(),
