@@ -36,9 +36,7 @@ pub struct Diary {
 impl Diary {
     /// For the devices of a registry.
     pub fn new(registry: &Registry) -> Self {
-        let label = |device: &crate::registry::Device| {
-            (device.user_name(), format!("{} ({})", device.name, device.code.as_str()))
-        };
+        let label = |device: &crate::registry::Device| (device.user_name(), device.label());
         Self {
             labels: registry.devices().iter().map(label).collect(),
             refused: Complaints::default(),

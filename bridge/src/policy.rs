@@ -1,6 +1,7 @@
 //! What the configuration means: who may log in, and what they may publish and subscribe to. One function decides, for
 //! the broker and for `explain` alike.
 
+mod live;
 mod verdict;
 
 #[cfg(test)]
@@ -9,15 +10,16 @@ mod tests;
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use ior_broker::{
-    access::{Access, Flow, Grant, Login, Refusal},
+    access::{Flow, Login, Refusal},
     codec::ReasonCode,
 };
-use subtle::{Choice, ConstantTimeEq};
+pub use live::LivePolicy;
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 pub use verdict::{Action, Refused, Rule, Verdict};
 
 use crate::{
     registry::{Device, End, Registry},
-    rotation::Rotation,
+    rotation::{MAX_PREVIOUS, Previous, Rotation},
     secrets::Secrets,
     settings::Limits,
 };
@@ -36,11 +38,20 @@ pub struct Policy {
 }
 
 struct Account {
-    rights: Arc<Rights>,
+    rights: Rights,
+    /// For people: "Master 1 (4569)".
+    label: String,
     disabled: bool,
     version: u32,
-    /// A version whose password is accepted too, and until when.
-    previous: Option<(u32, SystemTime)>,
+    /// Versions whose passwords are accepted too, and until when.
+    previous: Vec<Previous>,
+}
+
+/// A login with the right password.
+struct Admitted<'p> {
+    account: &'p Account,
+    /// The earlier version whose password it was, if it was not the current one's.
+    previous: Option<&'p Previous>,
 }
 
 /// What one device may do.
@@ -61,10 +72,11 @@ impl Policy {
     /// about its queues.
     pub fn new(registry: &Registry, secrets: Secrets, rotation: &Rotation, limits: &Limits) -> Self {
         let account = |rights: Rights, device: &Device| Account {
+            label: device.label(),
             disabled: device.disabled,
             version: device.secret_version,
-            previous: rotation.previous(&rights.name, limits.rotation_window),
-            rights: Arc::new(rights),
+            previous: rotation.previous(&rights.name, limits.rotation_window).collect(),
+            rights,
         };
         let accounts = Rights::of_all(registry)
             .into_iter()
@@ -74,56 +86,63 @@ impl Policy {
         Self { secrets, clock: SystemTime::now, accounts, flows: flows(registry, limits) }
     }
 
-    /// Whether the password is right. Takes as long for an unknown user as for a known one: it always derives and
-    /// compares two passwords.
-    fn password_matches(&self, account: Option<&Account>, password: &[u8]) -> bool {
-        let (user, code) = match account {
-            Some(account) => (&*account.rights.user, &*account.rights.code),
-            None => ("", ""),
-        };
-        let version = account.map_or(0, |account| account.version);
-        let previous =
-            account.and_then(|account| account.previous).filter(|(_, until)| (self.clock)() < *until);
-        let same = |version: u32| -> Choice {
-            self.secrets.password(user, code, version).as_bytes().ct_eq(password)
-        };
-        let current = same(version);
-        let earlier = same(previous.map_or(version, |(version, _)| version));
-        let known = Choice::from(u8::from(account.is_some()));
-        (known & (current | earlier)).into()
+    /// What the device of a user name may do now; `None` if there is no such device or it is disabled.
+    fn rights(&self, name: &str) -> Option<&Rights> {
+        let account = self.accounts.get(name).filter(|account| !account.disabled)?;
+        Some(&account.rights)
     }
-}
 
-impl Access for Policy {
-    fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal> {
+    fn login(&self, login: &Login<'_>) -> Result<Admitted<'_>, Refusal> {
         let refuse = |reason, detail| Err(Refusal { reason, detail });
         let Some(user_name) = login.user_name else {
             let detail = "no user name: devices log in with the username of their credential file".to_owned();
             return refuse(ReasonCode::BadUserNameOrPassword, detail);
         };
         let account = self.accounts.get(user_name);
-        let password = login.password.unwrap_or_default();
-        let matches = self.password_matches(account, password);
-        match account {
-            None => {
+        let version = self.version_of(account, login.password.unwrap_or_default());
+        match (account, version) {
+            (None, _) => {
                 let echo: String = user_name.chars().take(MAX_ECHO).collect();
                 refuse(ReasonCode::BadUserNameOrPassword, format!("no device has the user name {echo:?}"))
             }
-            Some(account) if !matches => refuse(
+            (Some(account), None) => refuse(
                 ReasonCode::BadUserNameOrPassword,
                 format!("wrong password for {}", account.rights.name),
             ),
-            Some(account) if account.disabled => refuse(
+            (Some(account), _) if account.disabled => refuse(
                 ReasonCode::NotAuthorized,
                 format!("{} is disabled in devices.json", account.rights.name),
             ),
-            Some(account) => Ok(Arc::clone(&account.rights) as Arc<dyn Grant>),
+            (Some(account), Some(version)) => {
+                let previous = account.previous.iter().find(|previous| previous.version == version);
+                Ok(Admitted { account, previous })
+            }
         }
     }
 
-    fn grant(&self, name: &str) -> Option<Arc<dyn Grant>> {
-        let account = self.accounts.get(name).filter(|account| !account.disabled)?;
-        Some(Arc::clone(&account.rights) as Arc<dyn Grant>)
+    /// The version whose password this is, of those that are accepted now. Takes as long for an unknown user as for a
+    /// known one, whatever was rotated: it always derives and compares as many passwords.
+    fn version_of(&self, account: Option<&Account>, password: &[u8]) -> Option<u32> {
+        let (user, code) = match account {
+            Some(account) => (&*account.rights.user, &*account.rights.code),
+            None => ("", ""),
+        };
+        let current = account.map_or(0, |account| account.version);
+        let mut versions = [current; MAX_PREVIOUS + 1];
+        let now = (self.clock)();
+        let earlier = account.into_iter().flat_map(|account| &account.previous);
+        for (slot, previous) in versions[1..].iter_mut().zip(earlier.filter(|previous| now < previous.until))
+        {
+            *slot = previous.version;
+        }
+        let (mut found, mut matching) = (Choice::from(0), current);
+        for version in versions {
+            let same = self.secrets.password(user, code, version).as_bytes().ct_eq(password);
+            matching.conditional_assign(&version, same & !found);
+            found |= same;
+        }
+        let known = Choice::from(u8::from(account.is_some()));
+        bool::from(found & known).then_some(matching)
     }
 
     fn flow(&self, topic: &str) -> Option<Flow> {
@@ -175,6 +194,16 @@ impl Rights {
     /// The ids of the device's connections with the codes of its peers, sorted by id.
     pub fn connections(&self) -> impl Iterator<Item = (&str, &str)> {
         self.connections.iter().map(|(id, peer)| (&**id, &**peer))
+    }
+
+    /// May the device publish to this Topic Name?
+    pub fn may_publish(&self, topic: &str) -> bool {
+        self.decide(Action::Publish, topic).is_allowed()
+    }
+
+    /// May the device subscribe to this Topic Filter?
+    pub fn may_subscribe(&self, filter: &str) -> bool {
+        self.decide(Action::Subscribe, filter).is_allowed()
     }
 
     /// May the device publish to this Topic Name, or subscribe to this Topic Filter?
@@ -231,20 +260,6 @@ impl Rights {
         let found = self.connections.binary_search_by(|(other, _)| (**other).cmp(id)).ok();
         let (id, peer) = found.and_then(|at| self.connections.get(at)).ok_or(Refused::NotConnected)?;
         Ok((&**id, &**peer))
-    }
-}
-
-impl Grant for Rights {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn may_publish(&self, topic: &str) -> bool {
-        matches!(self.decide(Action::Publish, topic), Verdict::Allowed(_))
-    }
-
-    fn may_subscribe(&self, filter: &str) -> bool {
-        matches!(self.decide(Action::Subscribe, filter), Verdict::Allowed(_))
     }
 }
 

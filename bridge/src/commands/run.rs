@@ -15,9 +15,9 @@ use crate::{
     diary::Diary,
     instance::Instance,
     logging,
-    policy::Policy,
+    policy::{LivePolicy, Policy},
     presence::Presence,
-    rotation::Rotation,
+    rotation::{Rotation, Rotations},
     secrets::{Secrets, create_private_dir},
     settings::Environment,
     storage::{advice, probe},
@@ -53,6 +53,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     write_credentials(&configuration, &secrets, address.port())?;
 
     let policy = Policy::new(registry, secrets, &rotation, &settings.limits);
+    let rotations = Arc::new(Rotations::new(&settings.data_dir, rotation));
+    let live = LivePolicy::new(policy, Arc::clone(&rotations));
     let store = settings.store();
     if let Some(store) = &store {
         let directory = &store.directory;
@@ -61,7 +63,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
             CommandError::failed(format!("{}: {error}; {}", directory.display(), advice(&error)))
         })?;
     }
-    let broker = Broker::start(Arc::new(policy), settings.limits.for_broker(), store.as_ref())
+    let broker = Broker::start(Arc::new(live.clone()), settings.limits.for_broker(), store.as_ref())
         .map(Arc::new)
         .map_err(|error| cannot_start(&settings.data_dir, &error))?;
     tokio::spawn(Diary::new(registry).run(broker.events()));

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use ior_broker::{codec::Version, transport::Channel};
+use ior_broker::{access::Access, codec::Version, transport::Channel};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
     document::Source,
+    rotation::Rotations,
     settings::{Environment, Settings},
 };
 
@@ -99,7 +100,7 @@ fn logins() {
     let secrets = Secrets::from_key(SECRET);
     let policy = Policy::new(&registry(1), secrets, &Rotation::default(), &limits(0));
     let right = policy.secrets.password("u", "a", 1);
-    assert_eq!(login(&policy, Some("u.a"), Some(right.as_bytes())).unwrap().name(), "u.a");
+    assert_eq!(login(&policy, Some("u.a"), Some(right.as_bytes())).unwrap(), "u.a");
     let other = policy.secrets.password("u", "b", 1);
     for (user, password, reason, detail) in [
         (None, None, ReasonCode::BadUserNameOrPassword, "no user name"),
@@ -200,6 +201,37 @@ fn each_direction_of_a_connection_is_a_flow() {
     assert_eq!((own.queue.messages, own.queue.bytes, own.max_age), (5, 4096, Some(Duration::from_secs(60))));
     assert_eq!((other.queue.messages, other.queue.bytes, other.max_age), (100_000, 4096, None));
     assert!(Arc::ptr_eq(&policy.flow("u/c/a/x").unwrap().name, &policy.flow("u/c/a/y").unwrap().name));
+}
+
+#[test]
+fn every_grant_answers_by_the_policy_of_the_moment() {
+    let secrets = Secrets::from_key(SECRET);
+    let policy =
+        |registry: &Registry| Policy::new(registry, secrets.clone(), &Rotation::default(), &limits(0));
+    let rotations = Rotations::new(Path::new("/nowhere"), Rotation::default());
+    let live = LivePolicy::new(policy(&registry(1)), Arc::new(rotations));
+    let password = secrets.password("u", "a", 1);
+    let log_in = |client_id| live.login(&request(client_id, Some("u.a"), Some(password.as_bytes())));
+    live.set_self_test(Some("secret".to_owned()));
+    let grants = [log_in("x").unwrap(), log_in("secret").unwrap(), live.grant("u.a").unwrap()];
+    assert_eq!(grants.each_ref().map(|grant| grant.name()), ["u.a", "self-test/u.a", "u.a"]);
+    let may = || {
+        let all =
+            grants.each_ref().map(|grant| [grant.may_publish("u/c/a/x"), grant.may_subscribe("u/c/b/#")]);
+        assert!(all.iter().all(|other| *other == all[0]), "{all:?}");
+        all[0]
+    };
+    assert_eq!(may(), [true, true]);
+    live.replace(policy(&Registry::default()));
+    assert_eq!(may(), [false, false]);
+    assert!(log_in("x").is_err() && log_in("secret").is_err() && live.grant("u.a").is_none());
+    assert_eq!(live.flow("u/c/a"), None);
+    live.replace(policy(&registry(2)));
+    assert_eq!(may(), [true, true], "another password does not take back what was granted");
+    assert!(log_in("x").is_err());
+    live.replace(policy(&registry(1)));
+    live.set_self_test(None);
+    assert_eq!(log_in("secret").unwrap().name(), "u.a");
 }
 
 proptest! {
@@ -311,18 +343,13 @@ fn limits(window: u64) -> Limits {
     Limits { rotation_window: Duration::from_secs(window), ..settings.limits }
 }
 
-fn login(
-    policy: &Policy,
-    user_name: Option<&str>,
-    password: Option<&[u8]>,
-) -> Result<Arc<dyn Grant>, Refusal> {
+/// The name of who is let in.
+fn login(policy: &Policy, user_name: Option<&str>, password: Option<&[u8]>) -> Result<String, Refusal> {
+    let admitted = policy.login(&request("x", user_name, password))?;
+    Ok(admitted.account.rights.name().to_owned())
+}
+
+fn request<'a>(client_id: &'a str, user_name: Option<&'a str>, password: Option<&'a [u8]>) -> Login<'a> {
     let peer = ([127, 0, 0, 1], 1).into();
-    policy.login(&Login {
-        peer,
-        channel: Channel::Tcp,
-        version: Version::V5,
-        client_id: "x",
-        user_name,
-        password,
-    })
+    Login { peer, channel: Channel::Tcp, version: Version::V5, client_id, user_name, password }
 }

@@ -123,6 +123,11 @@ impl Device {
     pub fn user_name(&self) -> String {
         format!("{}.{}", self.user, self.code)
     }
+
+    /// What people call it: "Master 1 (4569)".
+    pub fn label(&self) -> String {
+        format!("{} ({})", self.name, self.code)
+    }
 }
 
 impl End {

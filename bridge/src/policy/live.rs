@@ -1,0 +1,110 @@
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use ior_broker::access::{Access, Flow, Grant, Login, Refusal};
+
+use super::{Admitted, Policy};
+use crate::rotation::Rotations;
+
+/// Before the name of a device that the self-test plays, so that no session of the device is touched. No user name holds
+/// a slash.
+const SELF_TEST: &str = "self-test/";
+
+/// The policy that holds now. It, and every grant that it ever gave, answer by the newest one, so replacing it concerns
+/// all devices at once.
+#[derive(Clone)]
+pub struct LivePolicy(Arc<Shared>);
+
+struct Shared {
+    policy: ArcSwap<Policy>,
+    rotations: Arc<Rotations>,
+    self_test: ArcSwapOption<String>,
+}
+
+impl LivePolicy {
+    /// The policy to begin with, and who remembers the use of previous passwords.
+    pub fn new(policy: Policy, rotations: Arc<Rotations>) -> Self {
+        Self(Arc::new(Shared {
+            policy: ArcSwap::from_pointee(policy),
+            rotations,
+            self_test: ArcSwapOption::empty(),
+        }))
+    }
+
+    /// From now on this one.
+    pub fn replace(&self, policy: Policy) {
+        self.0.policy.store(Arc::new(policy));
+    }
+
+    /// From now on who logs in with this Client Identifier is the self-test: it has a device's rights under another
+    /// name. `None` ends that.
+    pub fn set_self_test(&self, client_id: Option<String>) {
+        self.0.self_test.store(client_id.map(Arc::new));
+    }
+
+    fn is_self_test(&self, login: &Login<'_>) -> bool {
+        let client_id = self.0.self_test.load();
+        client_id.as_ref().is_some_and(|client_id| **client_id == login.client_id)
+    }
+
+    fn tell_previous(&self, admitted: &Admitted<'_>) {
+        let Some(previous) = admitted.previous else { return };
+        let account = admitted.account;
+        if self.0.rotations.note_use(account.rights.name(), previous.version) {
+            tracing::warn!(
+                "{} still uses the password of version {}, accepted until {}: hand it its new credential files before then",
+                account.label,
+                previous.version,
+                humantime::format_rfc3339_seconds(previous.until)
+            );
+        }
+    }
+}
+
+impl Access for LivePolicy {
+    fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal> {
+        let policy = self.0.policy.load();
+        let admitted = policy.login(login)?;
+        let name = admitted.account.rights.name();
+        if self.is_self_test(login) {
+            let name = format!("{SELF_TEST}{name}");
+            return Ok(Arc::new(Held { live: self.clone(), name, device: SELF_TEST.len() }));
+        }
+        self.tell_previous(&admitted);
+        Ok(Arc::new(Held { live: self.clone(), name: name.to_owned(), device: 0 }))
+    }
+
+    fn grant(&self, name: &str) -> Option<Arc<dyn Grant>> {
+        self.0.policy.load().rights(name)?;
+        Some(Arc::new(Held { live: self.clone(), name: name.to_owned(), device: 0 }))
+    }
+
+    fn flow(&self, topic: &str) -> Option<Flow> {
+        self.0.policy.load().flow(topic)
+    }
+}
+
+/// What a device may do, by the policy of the moment in which it is asked.
+struct Held {
+    live: LivePolicy,
+    /// The authenticated name.
+    name: String,
+    /// Where the device's user name begins in it.
+    device: usize,
+}
+
+impl Grant for Held {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn may_publish(&self, topic: &str) -> bool {
+        let policy = self.live.0.policy.load();
+        policy.rights(&self.name[self.device..]).is_some_and(|rights| rights.may_publish(topic))
+    }
+
+    fn may_subscribe(&self, filter: &str) -> bool {
+        let policy = self.live.0.policy.load();
+        policy.rights(&self.name[self.device..]).is_some_and(|rights| rights.may_subscribe(filter))
+    }
+}
