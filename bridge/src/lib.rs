@@ -15,5 +15,6 @@ mod quantities;
 pub mod registry;
 pub mod rotation;
 pub mod secrets;
+pub mod self_test;
 pub mod settings;
 pub mod storage;

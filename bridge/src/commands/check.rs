@@ -1,6 +1,6 @@
 //! `check`: is the configuration right, who may do what, and can the data directory keep what it is given?
 
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 use serde_json::json;
 
@@ -9,7 +9,8 @@ use crate::{
     configuration::Configuration,
     policy::{Action, Rights},
     registry::{Connection, Device, End, Registry},
-    settings::Environment,
+    rotation::{Previous, Rotation},
+    settings::{Environment, Settings},
 };
 
 /// Arguments of `check`.
@@ -38,18 +39,38 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
 fn show(args: &Args, configuration: &Configuration) -> Result<(), CommandError> {
     let Configuration { settings, registry, .. } = configuration;
     let data_dir = DataDir::examine(settings);
+    let rotation = Rotation::load(&settings.data_dir);
+    let problem = data_dir.as_ref().and_then(DataDir::problem);
+    let problem = problem.or_else(|| rotation.as_ref().err().map(ToString::to_string));
+    let accepted = Accepted { settings, rotation: rotation.unwrap_or_default() };
     if args.json {
-        print_json(&report(registry, data_dir.as_ref()))?;
+        print_json(&report(registry, data_dir.as_ref(), &accepted, problem.as_deref()))?;
     } else {
         print(&access_table(registry))?;
+        print(&rotation_table(registry, &accepted))?;
         print(&data_dir.as_ref().map_or_else(String::new, DataDir::to_text))?;
         let (devices, connections) = (registry.devices().len(), registry.connections().len());
         print(&format!("\nThe configuration is fine: {devices} devices, {connections} connections.\n"))?;
     }
-    match data_dir.and_then(|data_dir| data_dir.problem()) {
+    match problem {
         Some(_) if args.json => Err(CommandError::reported(1)),
         Some(problem) => Err(CommandError::failed(problem)),
         None => Ok(()),
+    }
+}
+
+/// Which previous passwords are accepted now.
+struct Accepted<'a> {
+    settings: &'a Settings,
+    rotation: Rotation,
+}
+
+impl Accepted<'_> {
+    fn of(&self, device: &Device) -> Vec<Previous> {
+        let now = SystemTime::now();
+        let window = self.settings.limits.rotation_window;
+        let name = device.user_name();
+        self.rotation.previous(&name, window).filter(|previous| now < previous.until).collect()
     }
 }
 
@@ -105,7 +126,41 @@ fn access_rows(registry: &Registry) -> Vec<[String; 3]> {
     rows
 }
 
-fn report(registry: &Registry, data_dir: Option<&DataDir>) -> serde_json::Value {
+/// Devices whose previous passwords are accepted still; empty if there are none.
+fn rotation_table(registry: &Registry, accepted: &Accepted<'_>) -> String {
+    let row = |device: &Device, previous: &Previous| {
+        let time = |time| humantime::format_rfc3339_seconds(time).to_string();
+        [
+            device.user_name(),
+            device.secret_version.to_string(),
+            previous.version.to_string(),
+            time(previous.until),
+            previous.last_used.map_or_else(|| "never".to_owned(), time),
+        ]
+    };
+    let of_device = |device| accepted.of(device).into_iter().map(move |previous| row(device, &previous));
+    let rows: Vec<_> = registry.devices().iter().flat_map(of_device).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = ["DEVICE", "VERSION", "PREVIOUS", "ACCEPTED UNTIL", "LAST USED"];
+    format!("\n{}", table(header, &rows))
+}
+
+fn report(
+    registry: &Registry,
+    data_dir: Option<&DataDir>,
+    accepted: &Accepted<'_>,
+    problem: Option<&str>,
+) -> serde_json::Value {
+    let previous = |previous: Previous| {
+        let time = |time| humantime::format_rfc3339_seconds(time).to_string();
+        json!({
+            "version": previous.version,
+            "accepted_until": time(previous.until),
+            "last_used": previous.last_used.map(time),
+        })
+    };
     let device = |(device, rights): (&Device, &Rights)| {
         json!({
             "user": &*device.user,
@@ -113,6 +168,8 @@ fn report(registry: &Registry, data_dir: Option<&DataDir>) -> serde_json::Value 
             "name": device.name,
             "type": device.kind,
             "disabled": device.disabled,
+            "secret_version": device.secret_version,
+            "previous": accepted.of(device).into_iter().map(previous).collect::<Vec<_>>(),
             "username": rights.name(),
             "publish": rights.allowed(Action::Publish),
             "subscribe": rights.allowed(Action::Subscribe),
@@ -125,7 +182,8 @@ fn report(registry: &Registry, data_dir: Option<&DataDir>) -> serde_json::Value 
         })
     };
     json!({
-        "ok": data_dir.is_none_or(|data_dir| data_dir.problem().is_none()),
+        "ok": problem.is_none(),
+        "problem": problem,
         "data_dir": data_dir.map(DataDir::to_json),
         "devices": registry.devices().iter().zip(&Rights::of_all(registry)).map(device).collect::<Vec<_>>(),
         "connections": registry.connections().iter().map(connection).collect::<Vec<_>>(),

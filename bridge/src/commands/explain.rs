@@ -15,7 +15,7 @@ use crate::{
 /// Arguments of `explain`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The device: its code, or `<user>.<code>`.
+    /// The device: its code, `<user>.<code>`, or its name if no other has it.
     pub device: String,
     /// What it wants to do.
     pub action: ActionArg,
@@ -56,10 +56,13 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
     }
 }
 
-/// The device that an operator means by a code or `<user>.<code>`.
+/// The device that an operator means by a code or `<user>.<code>`, else by a name.
 pub(super) fn find_device<'r>(registry: &'r Registry, wanted: &str) -> Result<&'r Device, CommandError> {
     let means = |device: &&Device| device.code.as_str() == wanted || device.user_name() == wanted;
-    let found: Vec<_> = registry.devices().iter().filter(means).collect();
+    let mut found: Vec<_> = registry.devices().iter().filter(means).collect();
+    if found.is_empty() {
+        found = registry.devices().iter().filter(|device| device.name == wanted).collect();
+    }
     match found[..] {
         [device] => Ok(device),
         [] => Err(unknown(wanted)),

@@ -7,6 +7,7 @@ mod data_dir;
 pub mod explain;
 pub mod latency;
 pub mod publish;
+pub mod rotate;
 pub mod run;
 pub mod store;
 pub mod subscribe;

@@ -19,6 +19,7 @@ use crate::{
     presence::Presence,
     rotation::{Rotation, Rotations},
     secrets::{Secrets, create_private_dir},
+    self_test::SelfTest,
     settings::Environment,
     storage::{advice, probe},
 };
@@ -26,8 +27,8 @@ use crate::{
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
-/// The configuration is invalid (status 2); the data directory is in use, or the secret key, the store, a file or the
-/// listener fails (status 1).
+/// The configuration is invalid (status 2); the data directory is in use, the secret key, the store, a file or the
+/// listener fails, or the self-test does (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
@@ -52,6 +53,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         .map_err(CommandError::failed)?;
     write_credentials(&configuration, &secrets, address.port())?;
 
+    let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
     let policy = Policy::new(registry, secrets, &rotation, &settings.limits);
     let rotations = Arc::new(Rotations::new(&settings.data_dir, rotation));
     let live = LivePolicy::new(policy, Arc::clone(&rotations));
@@ -66,6 +68,9 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let broker = Broker::start(Arc::new(live.clone()), settings.limits.for_broker(), store.as_ref())
         .map(Arc::new)
         .map_err(|error| cannot_start(&settings.data_dir, &error))?;
+    // Before anything follows what happens: neither the log nor presence shall tell of it.
+    let took = self_test.run(&broker, &live).await.map_err(CommandError::failed)?;
+    tracing::info!("self-test passed in {} ms", took.as_millis());
     tokio::spawn(Diary::new(registry).run(broker.events()));
     let presence = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
@@ -75,6 +80,9 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let signal = stop.wait().await;
     tracing::info!("{signal}: stopping");
     broker.stop().await;
+    if let Err(error) = rotations.save() {
+        tracing::warn!("when previous passwords were used last cannot be written: {error}");
+    }
     Ok(())
 }
 

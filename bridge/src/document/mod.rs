@@ -1,10 +1,12 @@
 //! Configuration files as text with positions, so that every error can name its file, line and column.
 
+mod edit;
 mod json;
 mod problem;
 mod reader;
 mod source;
 
+pub use edit::EntryList;
 pub(crate) use json::{Node, Value, parse};
 pub use problem::{Problem, Problems};
 pub(crate) use reader::{Object, Reader, Spanned, nearest};

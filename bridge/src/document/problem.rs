@@ -1,10 +1,11 @@
 use std::{
-    io::IsTerminal,
+    io::{self, IsTerminal},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use rustix::io::Errno;
 use serde_json::json;
 
 use super::{Source, Span};
@@ -20,8 +21,13 @@ pub struct Problem {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    Text { source: Arc<Source>, span: Span },
+    Text {
+        source: Arc<Source>,
+        span: Span,
+    },
     File(PathBuf),
+    /// A file that gave no text to judge.
+    NoText(PathBuf),
     Variable(String),
 }
 
@@ -34,6 +40,22 @@ impl Problem {
     /// Something about a file as a whole.
     pub(crate) fn of_file(path: &Path, message: impl Into<String>) -> Self {
         Self::new(Place::File(path.to_owned()), message.into())
+    }
+
+    /// A file that cannot be read.
+    pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let hint = match error.raw_os_error() {
+            Some(number) if [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error).contains(&number) => {
+                "too many files and connections are open: raise LimitNOFILE in the unit, or lower limits.connections"
+            }
+            _ => "make it a file that the bridge's user may read",
+        };
+        Self::new(Place::NoText(path.to_owned()), format!("cannot be read: {error}")).hint(hint)
+    }
+
+    /// A file that is not there.
+    pub(crate) fn missing(path: &Path, hint: impl Into<String>) -> Self {
+        Self::new(Place::NoText(path.to_owned()), "there is no such file".to_owned()).hint(hint)
     }
 
     /// Something in an environment variable.
@@ -53,11 +75,16 @@ impl Problem {
         self
     }
 
+    /// Whether it may pass by itself: the file could not be read at all.
+    pub fn may_pass(&self) -> bool {
+        matches!(self.place, Place::NoText(_))
+    }
+
     /// The file it is in; `None` for an environment variable.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::Text { source, .. } => Some(source.path()),
-            Place::File(path) => Some(path),
+            Place::File(path) | Place::NoText(path) => Some(path),
             Place::Variable(_) => None,
         }
     }
@@ -103,7 +130,7 @@ impl Problem {
         let path;
         let title = match &self.place {
             Place::Text { .. } => self.message.clone(),
-            Place::File(path) => format!("{}: {}", path.display(), self.message),
+            Place::File(path) | Place::NoText(path) => format!("{}: {}", path.display(), self.message),
             Place::Variable(name) => format!("environment variable {name}: {}", self.message),
         };
         let mut group = Group::with_title(Level::ERROR.primary_title(title));

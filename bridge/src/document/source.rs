@@ -1,12 +1,16 @@
 use std::{
-    fs::File,
-    io::{ErrorKind, Read},
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
     ops::Range,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use rustix::fs::OFlags;
+
 use super::Problem;
+use crate::secrets::TEMPORARY_PREFIX;
 
 /// Byte offsets into a [`Source`]'s text.
 pub(crate) type Span = Range<usize>;
@@ -29,20 +33,44 @@ impl Source {
     /// # Errors
     /// It cannot be read, is longer than [`MAX_FILE_SIZE`] or is not UTF-8.
     pub fn read(path: &Path) -> Result<Option<Arc<Self>>, Problem> {
-        let mut bytes = Vec::new();
-        match File::open(path).and_then(|file| file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)) {
-            Ok(_) => {}
+        let bytes = match read(path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(Problem::of_file(path, format!("cannot be read: {error}"))
-                    .hint("make it a file that the bridge's user may read"));
-            }
-        }
+            Err(error) => return Err(Problem::unreadable(path, &error)),
+        };
         if bytes.len() as u64 > MAX_FILE_SIZE {
             return Err(Problem::of_file(path, format!("is larger than {MAX_FILE_SIZE} bytes"))
                 .hint("is this the right file? 1,000 devices need about 100,000 bytes"));
         }
         Self::from_bytes(path, &bytes).map(Some)
+    }
+
+    /// Puts another text into the file that this was read from: all of it or nothing, also if the power fails. Its mode,
+    /// owner and byte order mark stay, and a link stays one.
+    ///
+    /// # Errors
+    /// The file was changed since it was read, or cannot be written with the same owner.
+    pub fn replace(&self, text: &str) -> io::Result<()> {
+        let path = fs::canonicalize(&self.path)?;
+        let before = fs::read(&path)?;
+        let (mark, text_before) = before.split_at(if before.starts_with(BOM) { BOM.len() } else { 0 });
+        if text_before != self.text.as_bytes() {
+            return Err(io::Error::other("somebody else changed it at the same time: try again"));
+        }
+        let metadata = fs::metadata(&path)?;
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(dir)?;
+        if file.as_file().metadata()?.uid() != metadata.uid()
+            || file.as_file().metadata()?.gid() != metadata.gid()
+        {
+            fchown(file.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
+        }
+        file.as_file().set_permissions(metadata.permissions())?;
+        file.write_all(mark)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        File::open(dir)?.sync_all()
     }
 
     /// A file's text, given by the caller.
@@ -83,5 +111,55 @@ impl Source {
                 Err(Problem::at(&source, at..end, "this is not UTF-8").hint(hint))
             }
         }
+    }
+}
+
+/// At most one byte more than is allowed. What is no file is refused, and never waited for, as a named pipe would be.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_replaced_file_keeps_all_but_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, "\u{feff}old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o646)).unwrap();
+        symlink("file", &link).unwrap();
+        let source = Source::read(&link).unwrap().unwrap();
+        source.replace("new").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "\u{feff}new");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o646);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        let error = source.replace("newer").unwrap_err().to_string();
+        assert!(error.contains("try again"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
+    }
+
+    #[test]
+    fn what_is_no_file_is_told_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        for path in [&fifo, dir.path(), Path::new("/dev/null")] {
+            let problem = Source::read(path).unwrap_err();
+            assert!(problem.message().contains("it is no file"), "{}", problem.message());
+        }
+        assert_eq!(Source::read(&dir.path().join("gone")).unwrap(), None);
     }
 }

@@ -154,10 +154,10 @@ impl End {
 fn source(path: &Path, empty: &str, problems: &mut Problems) -> Option<Arc<Source>> {
     match Source::read(path) {
         Ok(Some(source)) => return Some(source),
-        Ok(None) => problems.push(
-            Problem::of_file(path, "there is no such file")
-                .hint(format!("write it, at least {empty}, or name another directory with --config")),
-        ),
+        Ok(None) => problems.push(Problem::missing(
+            path,
+            format!("write it, at least {empty}, or name another directory with --config"),
+        )),
         Err(problem) => problems.push(problem),
     }
     None

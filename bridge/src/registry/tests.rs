@@ -368,7 +368,7 @@ fn files_that_cannot_be_read() {
     assert!(messages()[0].starts_with("is larger than 16777216 bytes | is this the right file?"));
     std::fs::remove_file(dir.path().join(DEVICES_FILE)).unwrap();
     std::fs::create_dir(dir.path().join(DEVICES_FILE)).unwrap();
-    assert!(messages()[0].starts_with("cannot be read: Is a directory"), "{:?}", messages());
+    assert!(messages()[0].starts_with("cannot be read: it is no file"), "{:?}", messages());
 }
 
 /// The only problem that the devices have; `§` is left out of the text.
