@@ -56,7 +56,8 @@ pub struct Login<'a> {
 }
 
 /// What a logged-in client may do. Asked for every PUBLISH, Will and Topic Filter, so it should be quick; must not
-/// block. Whoever holds it may ask long after the login.
+/// block. Whoever holds it may ask long after the login: where rights change while the broker runs, it answers by the new
+/// ones, and [`crate::Broker::reconsider`] is called then.
 pub trait Grant: Send + Sync + 'static {
     /// The authenticated name. Together with the Client Identifier it identifies the session, so that clients of
     /// different names can never reach each other's.

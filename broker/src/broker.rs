@@ -23,12 +23,14 @@ use crate::{
     clock,
     codec::{ForwardedProperties, QoS, ReasonCode, is_valid_topic_name},
     events::{Counters, Event, Events},
+    grace::Grace,
     keeping::Keeper,
     limits::Limits,
     listener,
     live::{LiveError, LiveLane, LiveSettings},
     message::{Message, MessageParts},
     retained::{Retained, RetainedLimits},
+    revocation::Reconsidered,
     routing::deliver_live,
     session::Registry,
     shared::{Index, Shared},
@@ -168,9 +170,13 @@ impl Broker {
         };
         let slots = contents.sessions.iter().map(|session| session.record.slot).collect();
         let subscriptions = Arc::new(Index::new());
+        let grace = Arc::new(Grace::new());
         let live = LiveLane::start(LiveSettings::default(), {
-            let subscriptions = Arc::clone(&subscriptions);
-            move |message| deliver_live(&subscriptions, message)
+            let (subscriptions, grace) = (Arc::clone(&subscriptions), Arc::clone(&grace));
+            move |message| {
+                let _inside = grace.enter();
+                deliver_live(&subscriptions, message);
+            }
         })?;
         let shared = Arc::new(Shared {
             access,
@@ -187,6 +193,8 @@ impl Broker {
             keeper: store.map(|store| Keeper::new(store, slots)),
             unkept: Unkept::default(),
             common_flow: Flow { name: "".into(), limits: limits.flow },
+            grace,
+            reconsidering: tokio::sync::Mutex::default(),
             events: Events::new(),
             counters: Counters::default(),
             stopping: AtomicBool::new(false),
@@ -210,6 +218,24 @@ impl Broker {
     /// Whoever is connected keeps what was announced at the login.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.limits.store(Arc::new(limits));
+    }
+
+    /// Makes what [`Access`] and its grants say now true for what was allowed before: call it whenever their answers have
+    /// changed. When it returns, all of this is so, in memory and in the store:
+    ///
+    /// - Names that [`Access::grant`] does not know any more have no session. Their clients were told Administrative action
+    ///   and disconnected; their Will Messages are not published, and their retained messages are gone.
+    /// - No session has a subscription that its grant does not allow, nor a message of a topic that it may not hear, whether
+    ///   that waited or was in flight. Whoever waits for the acknowledgement of such a message is answered. What was written
+    ///   to the network connection before counts as sent; a QoS 2 handshake that has begun ends properly.
+    /// - No retained or Will Message is left that its owner may not publish.
+    ///
+    /// All else stays as it is, connections included. Whoever asked a grant just before the answers changed and acts on it
+    /// just after leaves nothing behind either. What the embedder itself has published and retained stays.
+    ///
+    /// If the store fails, that is told, and what it has to forget is tried again until it has.
+    pub async fn reconsider(&self) -> Reconsidered {
+        self.shared.reconsider().await
     }
 
     /// Publishes a message of the embedder to everybody who wants it and has room. No grant is asked, and no limit of

@@ -130,6 +130,9 @@ impl std::fmt::Display for DisconnectCause {
                 f.write_str("another connection with the same client identifier took the session over")
             }
             Self::Server(ReasonCode::ServerShuttingDown) => f.write_str("the broker is shutting down"),
+            Self::Server(ReasonCode::AdministrativeAction) => {
+                f.write_str("the device was removed or disabled")
+            }
             Self::Server(reason) => write!(f, "closed by the broker: {reason:?} (0x{:02X})", reason.byte()),
         }
     }

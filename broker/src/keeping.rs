@@ -213,10 +213,11 @@ impl Shared {
         }
     }
 
-    /// Waits until the store has committed what it was given before, or could not.
-    pub async fn until_committed(&self) {
-        if let Some(keeper) = &self.keeper {
-            commit(&keeper.store, Vec::new()).await;
+    /// Waits until the store has committed what it was given before; false if it could not.
+    pub async fn until_committed(&self) -> bool {
+        match &self.keeper {
+            Some(keeper) => commit(&keeper.store, Vec::new()).await,
+            None => true,
         }
     }
 

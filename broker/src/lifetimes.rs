@@ -77,7 +77,7 @@ impl Shared {
         session.inbound.lock().handle_disconnect();
         self.with_outbound(session, Outbound::handle_disconnect);
         self.count_dropped(session);
-        if expiry == 0 {
+        if expiry == 0 || !self.is_known(&session.name) {
             session.lifetime.lock().will = will;
             return self.end_session(session, attachment).await;
         }
@@ -144,7 +144,7 @@ impl Shared {
 
     /// Publishes a Will Message if its client may still do so.
     pub async fn publish_will(self: &Arc<Self>, session: &Session, will: Option<PendingWill>) {
-        let Some(will) = will else { return };
+        let Some(will) = will.filter(|_| self.is_known(&session.name)) else { return };
         if !self.may_publish(&*will.grant, will.message.topic()) {
             return;
         }

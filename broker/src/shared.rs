@@ -13,6 +13,7 @@ use crate::{
     admission::Admission,
     codec::ReasonCode,
     events::{Counters, Event, Events, excerpt},
+    grace::Grace,
     keeping::Keeper,
     limits::Limits,
     live::LiveLane,
@@ -48,6 +49,10 @@ pub struct Shared {
     pub unkept: Unkept,
     /// Of messages whose topics the embedder gives no flow.
     pub common_flow: Flow,
+    /// Who asks a grant or the index, and acts on the answer.
+    pub grace: Arc<Grace>,
+    /// Held while rights that were taken away are followed by what was had by them.
+    pub reconsidering: tokio::sync::Mutex<()>,
     pub events: Events,
     pub counters: Counters,
     /// Whoever begins a session after this was set is told that the broker stops.

@@ -149,6 +149,10 @@ where
         if shared.stopping.load(Ordering::SeqCst) {
             session.outbound.lock().request_close(ReasonCode::ServerShuttingDown);
         }
+        if !shared.is_known(&session.name) {
+            // It logged in before the name was revoked, and whoever ends its sessions may not have seen this one.
+            session.outbound.lock().request_close(ReasonCode::AdministrativeAction);
+        }
         emit_connected(shared, &session, arrival, client.client.version, session_present);
 
         let mut connection = Connection::new(shared, &session, wire, client);

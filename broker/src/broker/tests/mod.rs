@@ -5,6 +5,7 @@ mod ends;
 mod kept;
 mod lifetimes;
 mod live_death;
+mod revocation;
 mod takeover;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -45,6 +46,15 @@ impl World {
 
     fn with(limits: Limits) -> Self {
         Self { broker: Broker::start(Arc::new(Everything), limits, None).unwrap() }
+    }
+
+    /// Where this decides, and everything is in memory unless there is a directory for it.
+    fn of(access: Arc<dyn Access>, directory: Option<&Path>) -> Self {
+        let settings = directory.map(|directory| StoreSettings {
+            directory: directory.to_owned(),
+            durability: Durability::Buffered,
+        });
+        Self { broker: Broker::start(access, Limits::default(), settings.as_ref()).unwrap() }
     }
 
     /// That keeps what it promises in this directory.
