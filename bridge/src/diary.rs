@@ -3,9 +3,11 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use ior_broker::{
     codec::Version,
     events::{DisconnectCause, Event},
@@ -23,22 +25,44 @@ const REMEMBERED: usize = 1_000;
 /// How much of a text that a client made up is repeated, in characters.
 const ECHOED: usize = 64;
 
+/// What devices are called in the diary: "Master 1 (4569)" by MQTT user name.
+#[derive(Clone)]
+pub struct Labels(Arc<ArcSwap<HashMap<String, String>>>);
+
 /// Writes the diary.
 pub struct Diary {
-    /// "Master 1 (4569)" by MQTT user name.
-    labels: HashMap<String, String>,
+    labels: Labels,
     /// By kind, so that strangers cannot crowd out what devices do wrong.
     refused: Complaints,
     denied: Complaints,
     other: Complaints,
 }
 
-impl Diary {
+impl Labels {
     /// For the devices of a registry.
     pub fn new(registry: &Registry) -> Self {
-        let label = |device: &crate::registry::Device| (device.user_name(), device.label());
+        Self(Arc::new(ArcSwap::from_pointee(labels(registry).collect())))
+    }
+
+    /// From now on for these devices, and for those of the registry before, of which there is something to tell still.
+    pub fn replace(&self, before: &Registry, registry: &Registry) {
+        self.0.store(Arc::new(labels(before).chain(labels(registry)).collect()));
+    }
+
+    fn of(&self, name: &str) -> String {
+        self.0.load().get(name).map_or(name, String::as_str).to_owned()
+    }
+}
+
+fn labels(registry: &Registry) -> impl Iterator<Item = (String, String)> {
+    registry.devices().iter().map(|device| (device.user_name(), device.label()))
+}
+
+impl Diary {
+    /// With these names.
+    pub fn new(labels: Labels) -> Self {
         Self {
-            labels: registry.devices().iter().map(label).collect(),
+            labels,
             refused: Complaints::default(),
             denied: Complaints::default(),
             other: Complaints::default(),
@@ -119,8 +143,8 @@ impl Diary {
         format!("{device} may not {action} to {topic}; `ior-bridge explain {name} {action} TOPIC` tells why")
     }
 
-    fn label<'a>(&'a self, name: &'a str) -> &'a str {
-        self.labels.get(name).map_or(name, String::as_str)
+    fn label(&self, name: &str) -> String {
+        self.labels.of(name)
     }
 }
 

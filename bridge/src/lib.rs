@@ -9,6 +9,7 @@ pub mod diary;
 pub mod document;
 pub mod instance;
 pub mod logging;
+pub mod open_files;
 pub mod policy;
 pub mod presence;
 mod quantities;

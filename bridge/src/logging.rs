@@ -4,23 +4,50 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
 
+/// Changes how much is logged while the bridge runs.
+pub struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
+
 use crate::settings::{Log, LogFormat};
 
 /// Starts the log. The variable `RUST_LOG`, if set, decides instead of the configured level.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be understood.
-pub fn start(log: &Log) -> Result<(), ParseError> {
-    let filter = filter(log, std::env::var("RUST_LOG").ok().as_deref())?;
+pub fn start(log: &Log) -> Result<Level, ParseError> {
+    let filter = filter(log, rust_log().as_deref())?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colours = std::io::stderr().is_terminal() && !no_color;
     let lines =
         fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false);
-    match log.format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
+    // An error says that the log has ended.
+    Ok(match log.format {
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Level(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.init();
+            Level(Box::new(move |filter| drop(handle.reload(filter))))
+        }
+    })
+}
+
+impl Level {
+    /// From now on as much as this says, unless `RUST_LOG` decides.
+    pub fn set(&self, log: &Log) {
+        // It was understood at the start, and the level is one of a few words.
+        if let Ok(filter) = filter(log, rust_log().as_deref()) {
+            self.0(filter);
+        }
     }
-    Ok(())
+}
+
+fn rust_log() -> Option<String> {
+    std::env::var("RUST_LOG").ok()
 }
 
 fn filter(log: &Log, rust_log: Option<&str>) -> Result<EnvFilter, ParseError> {

@@ -166,7 +166,8 @@ fn create(data_dir: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn private_temporary(dir: &Path, contents: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+/// A file that only its owner can read, under a name of its own until it is put in place.
+pub(crate) fn private_temporary(dir: &Path, contents: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
         .permissions(fs::Permissions::from_mode(0o600))

@@ -12,9 +12,9 @@ use super::CommandError;
 use crate::{
     configuration::{Configuration, write_default},
     credentials::{self, CREDENTIALS_DIR, Issuer},
-    diary::Diary,
+    diary::{Diary, Labels},
     instance::Instance,
-    logging,
+    logging, open_files,
     policy::{LivePolicy, Policy},
     presence::Presence,
     rotation::{Rotation, Rotations},
@@ -33,12 +33,13 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
     let Configuration { settings, registry, .. } = &configuration;
-    logging::start(&settings.log).map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
+    let _level =
+        logging::start(&settings.log).map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
     if new {
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
     let mut stop = Stop::new().map_err(CommandError::failed)?;
-    raise_open_files(settings.limits.connections + settings.limits.logins);
+    open_files::raise(&settings.limits);
 
     // First: what another process is working with must not be touched.
     let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
@@ -71,8 +72,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     // Before anything follows what happens: neither the log nor presence shall tell of it.
     let took = self_test.run(&broker, &live).await.map_err(CommandError::failed)?;
     tracing::info!("self-test passed in {} ms", took.as_millis());
-    tokio::spawn(Diary::new(registry).run(broker.events()));
-    let presence = Presence::start(Arc::clone(&broker), registry).await;
+    tokio::spawn(Diary::new(Labels::new(registry)).run(broker.events()));
+    let (presence, _topics) = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
 
     broker.serve(listener, Transport::Tcp);
@@ -116,20 +117,6 @@ fn cannot_start(data_dir: &Path, error: &StartError) -> CommandError {
             CommandError::failed(format!("cannot start the broker: {error}; {}", advice(&disk)))
         }
         _ => CommandError::failed(format!("cannot start the broker: {error}")),
-    }
-}
-
-/// Every connection needs a file descriptor, and most systems allow 1,024 until they are asked.
-fn raise_open_files(connections: usize) {
-    const OTHERS: u64 = 64;
-    let wanted = connections as u64 + OTHERS;
-    match rlimit::increase_nofile_limit(wanted) {
-        Ok(allowed) if allowed >= wanted => {}
-        Ok(allowed) => tracing::warn!(
-            "the system allows {allowed} open files, which is too few for limits.connections and limits.logins, together \
-             {connections}: raise LimitNOFILE in the unit, or lower the limits"
-        ),
-        Err(error) => tracing::warn!("cannot raise the limit of open files: {error}"),
     }
 }
 

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 pub use file::{CredentialFile, Login, Peer, Topics};
 pub use snippet::Format;
-pub use store::{CREDENTIALS_DIR, Written, path, write_all};
+pub use store::{CREDENTIALS_DIR, Staged, Written, path, write_all};
 
 use crate::{
     registry::{Connection, Device, End, Registry},

@@ -6,10 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tempfile::TempPath;
+
 use super::{Issuer, to_text};
 use crate::{
     registry::{Connection, End},
-    secrets::{TEMPORARY_PREFIX, create_private_dir, write_private},
+    secrets::{TEMPORARY_PREFIX, create_private_dir, private_temporary},
 };
 
 /// Where credential files are, in the data directory.
@@ -38,45 +40,102 @@ pub fn path(data_dir: &Path, connection: &Connection, end: End) -> PathBuf {
 /// # Errors
 /// The first file that cannot be written or removed, with its path.
 pub fn write_all(data_dir: &Path, issuer: &Issuer<'_>) -> io::Result<Written> {
-    let mut result = Written::default();
-    let mut kept = HashSet::new();
-    for connection in issuer.registry().connections() {
-        for end in End::BOTH {
-            let path = path(data_dir, connection, end);
-            let text = to_text(&issuer.file(connection, end));
-            if is_right(&path, text.as_bytes()) {
-                result.unchanged += 1;
-            } else {
-                // Not synced: after a power cut it differs, and is written again.
-                write(&path, text.as_bytes()).map_err(|error| with_path(&path, &error))?;
-                result.written.push(path.clone());
+    Staged::write(data_dir, issuer)?.commit()
+}
+
+/// Credential files that are on the disk, but not in place yet. Dropped without a commit, everything is as before.
+#[derive(Debug)]
+pub struct Staged {
+    root: PathBuf,
+    unchanged: usize,
+    /// In the order of the connections.
+    written: Vec<PathBuf>,
+    /// New files, which replace none and so are in place already.
+    created: Vec<PathBuf>,
+    /// With the paths that they belong to.
+    replacing: Vec<(TempPath, PathBuf)>,
+    kept: HashSet<PathBuf>,
+}
+
+impl Staged {
+    /// Writes what [`write_all`] would, except that no file is replaced or removed.
+    ///
+    /// # Errors
+    /// The first file that cannot be written, with its path; then nothing is left of the others.
+    pub fn write(data_dir: &Path, issuer: &Issuer<'_>) -> io::Result<Self> {
+        let mut staged = Self {
+            root: data_dir.join(CREDENTIALS_DIR),
+            unchanged: 0,
+            written: Vec::new(),
+            created: Vec::new(),
+            replacing: Vec::new(),
+            kept: HashSet::new(),
+        };
+        for connection in issuer.registry().connections() {
+            for end in End::BOTH {
+                let path = path(data_dir, connection, end);
+                let text = to_text(&issuer.file(connection, end));
+                if is_right(&path, text.as_bytes()) {
+                    staged.unchanged += 1;
+                } else {
+                    // Not synced: after a power cut it differs, and is written again.
+                    staged.add(&path, text.as_bytes()).map_err(|error| with_path(&path, &error))?;
+                    staged.written.push(path.clone());
+                }
+                staged.kept.insert(path);
             }
-            kept.insert(path);
+        }
+        Ok(staged)
+    }
+
+    /// Puts the files in place, and removes those of connections that are gone.
+    ///
+    /// # Errors
+    /// The first file that cannot be put in place or removed, with its path.
+    pub fn commit(mut self) -> io::Result<Written> {
+        self.created.clear();
+        for (file, path) in std::mem::take(&mut self.replacing) {
+            file.persist(&path).map_err(|error| with_path(&path, &error.error))?;
+        }
+        let mut removed = Vec::new();
+        if self.root.is_dir() {
+            remove_gone(&self.root, &self.kept, &mut removed)?;
+        }
+        Ok(Written { unchanged: self.unchanged, written: std::mem::take(&mut self.written), removed })
+    }
+
+    fn add(&mut self, path: &Path, text: &[u8]) -> io::Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        create_private_dir(dir)?;
+        // A new file has no reader yet, and renaming a temporary one into place takes several times as long.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+            Ok(mut file) => {
+                self.created.push(path.to_owned());
+                file.write_all(text)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = private_temporary(dir, text)?.into_temp_path();
+                self.replacing.push((file, path.to_owned()));
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
-    let root = data_dir.join(CREDENTIALS_DIR);
-    if root.is_dir() {
-        remove_gone(&root, &kept, &mut result.removed)?;
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        for path in &self.created {
+            // Whatever stays is removed by the next commit, since its connection is unknown.
+            let _ = fs::remove_file(path);
+        }
     }
-    Ok(result)
 }
 
 fn is_right(path: &Path, text: &[u8]) -> bool {
     let private =
         fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o077 == 0);
     private && fs::read(path).is_ok_and(|found| found == text)
-}
-
-fn write(path: &Path, text: &[u8]) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        create_private_dir(dir)?;
-    }
-    // A new file has no reader yet, and renaming a temporary one into place takes several times as long.
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => file.write_all(text),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => write_private(path, text, false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Removes files that only we make, by their place and name, if they are not in `kept`.

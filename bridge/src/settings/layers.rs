@@ -126,6 +126,17 @@ impl Layers {
         self.taken(key, quantities::duration(text, range))
     }
 
+    /// Every key with its value as text.
+    pub(super) fn values(&self) -> BTreeMap<String, String> {
+        let text = |value: config::Value| match value.kind {
+            ValueKind::Nil => "null".to_owned(),
+            _ => value.into_string().unwrap_or_default(),
+        };
+        let value = |key: &String| self.config.get(key).map_or_else(|_| "null".to_owned(), text);
+        let keys = keys().into_iter().filter(|(key, is_section)| !is_section && key != "$schema");
+        keys.map(|(key, _)| (key.clone(), value(&key))).collect()
+    }
+
     /// Everything that was wrong.
     pub(super) fn finish(self) -> Result<(), Problems> {
         let mut problems = Problems::default();

@@ -12,7 +12,7 @@ mod queue;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -54,6 +54,10 @@ pub struct Settings {
     pub limits: Limits,
     /// The log.
     pub log: Log,
+    /// Every key with its value as text, for people.
+    pub values: BTreeMap<String, String>,
+    /// Whether there is a `server.json`.
+    pub has_file: bool,
 }
 
 /// Plain MQTT.
@@ -162,9 +166,10 @@ impl Settings {
     /// Everything that is wrong with both.
     pub fn load(dir: &Path, environment: &Environment) -> Result<Self, Problems> {
         let path = dir.join(SERVER_FILE);
-        let source = Source::read(&path)?.unwrap_or_else(|| Source::new(path, "{}"));
-        let mut layers = Layers::new(source, environment)?;
-        let settings = Self::read(&mut layers, dir, environment);
+        let file = Source::read(&path)?;
+        let has_file = file.is_some();
+        let mut layers = Layers::new(file.unwrap_or_else(|| Source::new(path, "{}")), environment)?;
+        let settings = Self::read(&mut layers, dir, environment).map(|read| Self { has_file, ..read });
         match (layers.finish(), settings) {
             (Ok(()), Some(settings)) => Ok(settings),
             (Ok(()), None) => Err(Problems::default()),
@@ -203,16 +208,23 @@ impl Settings {
             level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
             format: layers.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
         };
+        let host = host?.unwrap_or_else(host_name);
+        let data_dir = match data_dir? {
+            Some(data_dir) => beside(dir).join(data_dir),
+            None => default_data_dir(dir, environment),
+        };
+        let mut values = layers.values();
+        values.insert("host".to_owned(), host.clone());
+        values.insert("data_dir".to_owned(), data_dir.display().to_string());
         Some(Self {
-            host: host?.unwrap_or_else(host_name),
+            host,
             mqtt: Mqtt { listen: listen? },
-            data_dir: match data_dir? {
-                Some(data_dir) => beside(dir).join(data_dir),
-                None => default_data_dir(dir, environment),
-            },
+            data_dir,
             durability: durability?,
             limits: limits?,
             log,
+            values,
+            has_file: false,
         })
     }
 
