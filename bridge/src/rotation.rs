@@ -8,13 +8,15 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::{task::block_in_place, time::sleep};
 
-use crate::{registry::Registry, secrets::write_private};
+use crate::{registry::Registry, secrets::write_private, storage::advice};
 
 /// File name in the data directory.
 pub const ROTATION_FILE: &str = "rotation.json";
@@ -22,6 +24,9 @@ pub const ROTATION_FILE: &str = "rotation.json";
 /// Most versions of a device that are remembered beside the current one. Beyond that the one that was not used for
 /// longest is forgotten.
 pub const MAX_PREVIOUS: usize = 3;
+
+/// How often the uses of previous passwords are written down: a login never writes anything.
+const SAVE: Duration = Duration::from_secs(5 * 60);
 
 /// Which secret versions were seen, and since when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +141,8 @@ impl Rotation {
     fn save(&self, data_dir: &Path) -> io::Result<()> {
         let path = data_dir.join(ROTATION_FILE);
         let text = serde_json::to_vec_pretty(self)?;
-        write_private(&path, &text, true).map_err(|error| with_advice(&path, &error))
+        write_private(&path, &text, true)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
     fn note_use(&mut self, user_name: &str, version: u32, now: SystemTime) -> Noted {
@@ -211,6 +217,17 @@ impl Rotations {
         let rotation = state.rotation.clone();
         drop(state);
         rotation.save(&self.data_dir).inspect_err(|_| self.state.lock().unsaved = true)
+    }
+
+    /// Writes the file every now and then, for as long as the bridge runs.
+    pub async fn keep(self: Arc<Self>) {
+        loop {
+            sleep(SAVE).await;
+            if let Err(error) = block_in_place(|| self.save()) {
+                let advice = advice(&error);
+                tracing::warn!("when previous passwords were used last cannot be written: {error}; {advice}");
+            }
+        }
     }
 
     /// Notes which versions of a registry are new now, and writes the file if there are any. Blocks.

@@ -12,13 +12,15 @@ use serde_json::json;
 use super::{CommandError, explain::find_device, print, print_json};
 use crate::{
     configuration::Configuration,
-    credentials::{self, CredentialFile, Issuer},
+    credentials::{self, CredentialFile, Issuer, Reach},
     document::{EntryList, Problems, Source},
     instance::{Holder, Instance, InstanceError},
+    listeners::Addresses,
     registry::{CONNECTIONS_FILE, DEVICES_FILE, Device, End, Registry},
     rotation::{Previous, Rotation},
     secrets::Secrets,
     settings::{Environment, Settings},
+    tls,
 };
 
 /// How long a running bridge may take to write the new credential files.
@@ -50,8 +52,9 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     // With the lock in hand no bridge can start in the middle.
     let running = match Instance::claim(&settings.data_dir) {
         Ok(_instance) => {
+            let ca = tls::ca(&settings, SystemTime::now())?;
             change.write()?;
-            change.write_credentials(&settings, &secrets).map_err(|error| {
+            change.write_credentials(&settings, &secrets, ca).map_err(|error| {
                 let path = change.source.path().display();
                 CommandError::failed(format!("{path} holds the new secret version, but: {error}"))
             })?;
@@ -121,9 +124,15 @@ impl Change {
     }
 
     /// What a bridge does at its start.
-    fn write_credentials(&self, settings: &Settings, secrets: &Secrets) -> io::Result<()> {
+    fn write_credentials(
+        &self,
+        settings: &Settings,
+        secrets: &Secrets,
+        ca: Option<String>,
+    ) -> io::Result<()> {
         Rotation::load_and_update(&settings.data_dir, &self.registry, SystemTime::now())?;
-        let issuer = Issuer::new(&self.registry, secrets, &settings.host, Some(settings.mqtt.listen.port()));
+        let reach = Reach::new(settings, &Addresses::wanted(settings), ca);
+        let issuer = Issuer::new(&self.registry, secrets, &reach);
         credentials::write_all(&settings.data_dir, &issuer).map(drop)
     }
 

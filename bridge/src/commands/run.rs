@@ -2,60 +2,58 @@
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
-use ior_broker::{Broker, StartError, transport::Transport};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use ior_broker::{Broker, StartError};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
 use crate::{
     configuration::{Configuration, write_default},
-    credentials::{self, CREDENTIALS_DIR, Issuer},
+    credentials::{self, CREDENTIALS_DIR, Issuer, Reach},
     diary::{Diary, Labels},
     instance::Instance,
+    listeners::{Addresses, Opened},
     logging, open_files,
     policy::{LivePolicy, Policy},
     presence::Presence,
+    reload::{Reloader, Running},
     rotation::{Rotation, Rotations},
     secrets::{Secrets, create_private_dir},
     self_test::SelfTest,
     settings::Environment,
     storage::{advice, probe},
+    tls::Identity,
 };
 
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
-/// The configuration is invalid (status 2); the data directory is in use, the secret key, the store, a file or the
+/// The configuration is invalid (status 2); the data directory is in use, the secret key, the CA, the store, a file or a
 /// listener fails, or the self-test does (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+    // First: until it is caught, this signal ends the process.
+    let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
+    let mut stop = Stop::new().map_err(CommandError::failed)?;
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
     let Configuration { settings, registry, .. } = &configuration;
-    let _level =
+    let level =
         logging::start(&settings.log).map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
     if new {
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
-    let mut stop = Stop::new().map_err(CommandError::failed)?;
     open_files::raise(&settings.limits);
 
-    // First: what another process is working with must not be touched.
+    // Before anything is written: what another process is working with must not be touched.
     let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
-    let listen = settings.mqtt.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| CommandError::failed(format!("mqtt.listen: cannot listen on {listen}: {error}")))?;
-    let address = listener.local_addr().map_err(CommandError::failed)?;
+    let listeners = Opened::open(settings).await.map_err(CommandError::failed)?;
 
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
-    write_credentials(&configuration, &secrets, address.port())?;
+    let identity = Identity::load(settings, SystemTime::now())?;
+    write_credentials(&configuration, &secrets, &listeners.addresses(), &identity)?;
 
-    let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
-    let policy = Policy::new(registry, secrets, &rotation, &settings.limits);
+    let policy = Policy::new(registry, secrets.clone(), &rotation, settings);
     let rotations = Arc::new(Rotations::new(&settings.data_dir, rotation));
     let live = LivePolicy::new(policy, Arc::clone(&rotations));
     let store = settings.store();
@@ -70,15 +68,35 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         .map(Arc::new)
         .map_err(|error| cannot_start(&settings.data_dir, &error))?;
     // Before anything follows what happens: neither the log nor presence shall tell of it.
+    let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
     let took = self_test.run(&broker, &live).await.map_err(CommandError::failed)?;
     tracing::info!("self-test passed in {} ms", took.as_millis());
-    tokio::spawn(Diary::new(Labels::new(registry)).run(broker.events()));
-    let (presence, _topics) = Presence::start(Arc::clone(&broker), registry).await;
-    tokio::spawn(presence.run(broker.events()));
 
-    broker.serve(listener, Transport::Tcp);
-    tracing::info!("ready: mqtt {address}");
-    let signal = stop.wait().await;
+    let labels = Labels::new(registry);
+    tokio::spawn(Diary::new(labels.clone()).run(broker.events()));
+    let (presence, topics) = Presence::start(Arc::clone(&broker), registry).await;
+    tokio::spawn(presence.run(broker.events()));
+    tokio::spawn(Arc::clone(&rotations).keep());
+
+    let listeners = listeners.serve(&broker, identity.tls());
+    tracing::info!("ready: {}", listeners.addresses());
+    let reloader = Reloader::new(Running {
+        configuration,
+        environment: environment.clone(),
+        secrets,
+        rotations: Arc::clone(&rotations),
+        live,
+        broker: Arc::clone(&broker),
+        identity,
+        listeners,
+        presence: topics,
+        labels,
+        level,
+    });
+    let signal = tokio::select! {
+        signal = stop.wait() => signal,
+        never = reloader.run(hangup) => match never {},
+    };
     tracing::info!("{signal}: stopping");
     broker.stop().await;
     if let Err(error) = rotations.save() {
@@ -90,10 +108,12 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
 fn write_credentials(
     configuration: &Configuration,
     secrets: &Secrets,
-    port: u16,
+    addresses: &Addresses,
+    identity: &Identity,
 ) -> Result<(), CommandError> {
     let Configuration { settings, registry, .. } = configuration;
-    let issuer = Issuer::new(registry, secrets, &settings.host, Some(port));
+    let reach = Reach::new(settings, addresses, identity.ca());
+    let issuer = Issuer::new(registry, secrets, &reach);
     let written = credentials::write_all(&settings.data_dir, &issuer).map_err(CommandError::failed)?;
     for path in &written.removed {
         tracing::info!("removed {}: its connection is gone", path.display());

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use ior_broker::access::{Access, Flow, Grant, Login, Refusal};
+use ior_broker::{
+    access::{Access, Flow, Grant, Login, Refusal},
+    transport::Channel,
+};
 
 use super::{Admitted, Policy};
 use crate::rotation::Rotations;
@@ -42,6 +45,11 @@ impl LivePolicy {
         self.0.self_test.store(client_id.map(Arc::new));
     }
 
+    fn held(&self, name: String) -> Arc<dyn Grant> {
+        let device = if name.starts_with(SELF_TEST) { SELF_TEST.len() } else { 0 };
+        Arc::new(Held { live: self.clone(), name, device })
+    }
+
     fn is_self_test(&self, login: &Login<'_>) -> bool {
         let client_id = self.0.self_test.load();
         client_id.as_ref().is_some_and(|client_id| **client_id == login.client_id)
@@ -64,19 +72,23 @@ impl LivePolicy {
 impl Access for LivePolicy {
     fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal> {
         let policy = self.0.policy.load();
-        let admitted = policy.login(login)?;
-        let name = admitted.account.rights.name();
         if self.is_self_test(login) {
-            let name = format!("{SELF_TEST}{name}");
-            return Ok(Arc::new(Held { live: self.clone(), name, device: SELF_TEST.len() }));
+            // On the loopback interface there is nobody whom TLS would keep from reading.
+            let admitted = policy.login(&Login { channel: Channel::Tls, ..*login })?;
+            return Ok(self.held(format!("{SELF_TEST}{}", admitted.account.rights.name())));
         }
+        let admitted = policy.login(login)?;
         self.tell_previous(&admitted);
-        Ok(Arc::new(Held { live: self.clone(), name: name.to_owned(), device: 0 }))
+        Ok(self.held(admitted.account.rights.name().to_owned()))
     }
 
     fn grant(&self, name: &str) -> Option<Arc<dyn Grant>> {
-        self.0.policy.load().rights(name)?;
-        Some(Arc::new(Held { live: self.clone(), name: name.to_owned(), device: 0 }))
+        let device = match name.strip_prefix(SELF_TEST) {
+            Some(device) => Some(device).filter(|_| self.0.self_test.load().is_some())?,
+            None => name,
+        };
+        self.0.policy.load().rights(device)?;
+        Some(self.held(name.to_owned()))
     }
 
     fn flow(&self, topic: &str) -> Option<Flow> {

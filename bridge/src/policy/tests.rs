@@ -96,9 +96,31 @@ fn every_decision_says_why() {
 }
 
 #[test]
+fn where_tls_is_required_nobody_logs_in_without() {
+    let settings = Settings { tls: TlsUse::Required, ..settings(0) };
+    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &settings);
+    let right = policy.secrets.password("u", "a", 1);
+    for (channel, password) in
+        [(Channel::Tcp, right.as_bytes()), (Channel::WebSocket, right.as_bytes()), (Channel::Tcp, b"wrong")]
+    {
+        let refusal = login_over(channel, &policy, Some("u.a"), Some(password)).err().unwrap();
+        assert_eq!(refusal.reason, ReasonCode::NotAuthorized, "{channel}");
+        assert!(
+            refusal.detail.contains("without TLS") && refusal.detail.contains("credential file"),
+            "{refusal:?}"
+        );
+    }
+    for channel in [Channel::Tls, Channel::WebSocketTls] {
+        assert!(login_over(channel, &policy, Some("u.a"), Some(right.as_bytes())).is_ok());
+        let refusal = login_over(channel, &policy, Some("u.a"), Some(b"wrong")).err().unwrap();
+        assert_eq!(refusal.reason, ReasonCode::BadUserNameOrPassword);
+    }
+}
+
+#[test]
 fn logins() {
     let secrets = Secrets::from_key(SECRET);
-    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), &limits(0));
+    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), &settings(0));
     let right = policy.secrets.password("u", "a", 1);
     assert_eq!(login(&policy, Some("u.a"), Some(right.as_bytes())).unwrap(), "u.a");
     let other = policy.secrets.password("u", "b", 1);
@@ -144,7 +166,7 @@ fn the_previous_password_is_accepted_for_a_while() {
     let rotation = load(2, at(90));
     let accepts = |clock: fn() -> SystemTime, version| {
         let secrets = Secrets::from_key(SECRET);
-        let mut policy = Policy::new(&registry(2), secrets, &rotation, &limits(100));
+        let mut policy = Policy::new(&registry(2), secrets, &rotation, &settings(100));
         policy.clock = clock;
         let password = policy.secrets.password("u", "a", version);
         login(&policy, Some("u.a"), Some(password.as_bytes())).is_ok()
@@ -166,7 +188,7 @@ fn removing_the_rotation_file_does_not_bring_old_passwords_back() {
     }
     std::fs::remove_file(dir.path().join("rotation.json")).unwrap();
     let rotation = Rotation::load_and_update(dir.path(), &registry(5), UNIX_EPOCH).unwrap();
-    let mut policy = Policy::new(&registry(5), Secrets::from_key(SECRET), &rotation, &limits(100));
+    let mut policy = Policy::new(&registry(5), Secrets::from_key(SECRET), &rotation, &settings(100));
     policy.clock = || UNIX_EPOCH;
     let accepted = [1, 2, 3, 4, 5].map(|version| {
         let password = policy.secrets.password("u", "a", version);
@@ -177,8 +199,9 @@ fn removing_the_rotation_file_does_not_bring_old_passwords_back() {
 
 #[test]
 fn each_direction_of_a_connection_is_a_flow() {
-    let limits = Limits { queue_bytes: 4096, ..limits(0) };
-    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &limits);
+    let mut settings = settings(0);
+    settings.limits.queue_bytes = 4096;
+    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &settings);
     let name = |topic: &str| policy.flow(topic).map(|flow| flow.name.to_string());
     for (topic, flow) in [
         ("u/c/a", Some("u/c/a")),
@@ -207,14 +230,15 @@ fn each_direction_of_a_connection_is_a_flow() {
 fn every_grant_answers_by_the_policy_of_the_moment() {
     let secrets = Secrets::from_key(SECRET);
     let policy =
-        |registry: &Registry| Policy::new(registry, secrets.clone(), &Rotation::default(), &limits(0));
+        |registry: &Registry| Policy::new(registry, secrets.clone(), &Rotation::default(), &settings(0));
     let rotations = Rotations::new(Path::new("/nowhere"), Rotation::default());
     let live = LivePolicy::new(policy(&registry(1)), Arc::new(rotations));
     let password = secrets.password("u", "a", 1);
     let log_in = |client_id| live.login(&request(client_id, Some("u.a"), Some(password.as_bytes())));
     live.set_self_test(Some("secret".to_owned()));
-    let grants = [log_in("x").unwrap(), log_in("secret").unwrap(), live.grant("u.a").unwrap()];
-    assert_eq!(grants.each_ref().map(|grant| grant.name()), ["u.a", "self-test/u.a", "u.a"]);
+    let named = |name| live.grant(name).unwrap();
+    let grants = [log_in("x").unwrap(), log_in("secret").unwrap(), named("u.a"), named("self-test/u.a")];
+    assert_eq!(grants.each_ref().map(|grant| grant.name()), ["u.a", "self-test/u.a", "u.a", "self-test/u.a"]);
     let may = || {
         let all =
             grants.each_ref().map(|grant| [grant.may_publish("u/c/a/x"), grant.may_subscribe("u/c/b/#")]);
@@ -229,8 +253,12 @@ fn every_grant_answers_by_the_policy_of_the_moment() {
     live.replace(policy(&registry(2)));
     assert_eq!(may(), [true, true], "another password does not take back what was granted");
     assert!(log_in("x").is_err());
+    let required = Settings { tls: TlsUse::Required, ..settings(0) };
+    live.replace(Policy::new(&registry(1), secrets.clone(), &Rotation::default(), &required));
+    assert!(log_in("x").is_err() && log_in("secret").is_ok(), "the self-test needs no TLS");
     live.replace(policy(&registry(1)));
     live.set_self_test(None);
+    assert!(live.grant("self-test/u.a").is_none());
     assert_eq!(log_in("secret").unwrap().name(), "u.a");
 }
 
@@ -337,15 +365,25 @@ fn registry(version: u32) -> Registry {
     .unwrap()
 }
 
-/// The default limits, but for the rotation window in seconds.
-fn limits(window: u64) -> Limits {
-    let settings = Settings::load(Path::new("/nowhere/config"), &Environment::new()).unwrap();
-    Limits { rotation_window: Duration::from_secs(window), ..settings.limits }
+/// The default settings, but for the rotation window in seconds.
+fn settings(window: u64) -> Settings {
+    let mut settings = Settings::load(Path::new("/nowhere/config"), &Environment::new()).unwrap();
+    settings.limits.rotation_window = Duration::from_secs(window);
+    settings
 }
 
 /// The name of who is let in.
 fn login(policy: &Policy, user_name: Option<&str>, password: Option<&[u8]>) -> Result<String, Refusal> {
-    let admitted = policy.login(&request("x", user_name, password))?;
+    login_over(Channel::Tcp, policy, user_name, password)
+}
+
+fn login_over(
+    channel: Channel,
+    policy: &Policy,
+    user_name: Option<&str>,
+    password: Option<&[u8]>,
+) -> Result<String, Refusal> {
+    let admitted = policy.login(&Login { channel, ..request("x", user_name, password) })?;
     Ok(admitted.account.rights.name().to_owned())
 }
 

@@ -117,7 +117,7 @@ impl World {
         let settings = Settings::load(Path::new("/nowhere/config"), &Environment::new()).unwrap();
         let secrets = Secrets::from_key([7; 32]);
         let test = SelfTest::new(&registry, &secrets).unwrap();
-        let policy = Policy::new(&registry, secrets, &Rotation::default(), &settings.limits);
+        let policy = Policy::new(&registry, secrets, &Rotation::default(), &settings);
         let rotations = Rotations::new(Path::new("/nowhere"), Rotation::default());
         let live = LivePolicy::new(policy, Arc::new(rotations));
         let access = Arc::new(Faulty { live: live.clone(), broken });

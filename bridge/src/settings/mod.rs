@@ -6,6 +6,7 @@
 
 mod for_broker;
 mod layers;
+mod network;
 mod queue;
 
 #[cfg(test)]
@@ -13,13 +14,13 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use ior_broker::store::{Durability as StoreDurability, StoreSettings};
 use layers::Layers;
+pub use network::{Mqtt, Mqtts, PairFiles, TlsUse};
 pub use queue::OwnQueue;
 pub(crate) use queue::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, WHEN_FULL};
 
@@ -46,7 +47,11 @@ pub struct Settings {
     pub host: String,
     /// Plain MQTT.
     pub mqtt: Mqtt,
-    /// Secret key, store and credential files.
+    /// MQTT over TLS.
+    pub mqtts: Mqtts,
+    /// What TLS is for.
+    pub tls: TlsUse,
+    /// Secret key, store, CA and credential files.
     pub data_dir: PathBuf,
     /// What acknowledged messages survive.
     pub durability: Durability,
@@ -58,13 +63,6 @@ pub struct Settings {
     pub values: BTreeMap<String, String>,
     /// Whether there is a `server.json`.
     pub has_file: bool,
-}
-
-/// Plain MQTT.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mqtt {
-    /// Where to listen.
-    pub listen: SocketAddr,
 }
 
 /// What acknowledged messages survive.
@@ -195,7 +193,7 @@ impl Settings {
     /// `None` if something is wrong, which the layers have noted.
     fn read(layers: &mut Layers, dir: &Path, environment: &Environment) -> Option<Self> {
         let host = layers.optional_text("host", "the name that devices use, such as \"pi.local\"");
-        let listen = layers.listen("mqtt.listen");
+        let network = network::read(layers, &beside(dir));
         let data_dir = layers.optional_text("data_dir", "a directory, such as \"/var/lib/ior-bridge\"");
         let durability = [
             ("fsync", Durability::Fsync),
@@ -208,6 +206,7 @@ impl Settings {
             level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
             format: layers.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
         };
+        let (mqtt, mqtts, tls) = network?;
         let host = host?.unwrap_or_else(host_name);
         let data_dir = match data_dir? {
             Some(data_dir) => beside(dir).join(data_dir),
@@ -218,7 +217,9 @@ impl Settings {
         values.insert("data_dir".to_owned(), data_dir.display().to_string());
         Some(Self {
             host,
-            mqtt: Mqtt { listen: listen? },
+            mqtt,
+            mqtts,
+            tls,
             data_dir,
             durability: durability?,
             limits: limits?,
@@ -290,7 +291,7 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 const MAX_PACKET_SIZE: usize = 268_435_455 + 5;
 
 /// Asked of the system, since a service may be without most of `/proc`.
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let system = rustix::system::uname();
     let name = system.nodename().to_string_lossy();
     match name.trim() {

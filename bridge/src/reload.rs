@@ -1,0 +1,320 @@
+//! Takes up a changed configuration while the bridge runs: as a whole or not at all.
+//!
+//! What can fail comes first: the listeners, the certificate, the rotation file and the credential files, each of which
+//! can be taken back. Then the policy is replaced at once, the broker takes away what it does not allow any more, and
+//! everything else follows.
+
+mod changes;
+mod watch;
+
+use std::{
+    convert::Infallible,
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ior_broker::{Broker, Reconsidered};
+use tokio::{
+    signal::unix::Signal,
+    task::block_in_place,
+    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+};
+use watch::Watch;
+
+use crate::{
+    configuration::Configuration,
+    credentials::{Issuer, Reach, Staged, Written},
+    diary::Labels,
+    listeners::Listeners,
+    logging::Level,
+    open_files,
+    policy::{LivePolicy, Policy},
+    presence::PresenceTopics,
+    registry::{CONNECTIONS_FILE, DEVICES_FILE},
+    rotation::Rotations,
+    secrets::Secrets,
+    settings::{Environment, SERVER_FILE, Settings},
+    storage::advice,
+    tls::{Identity, Refreshed},
+};
+
+/// When something is tried again that may have had a passing reason.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// How often certificates, their files, the clock, this machine's names and the configuration are looked at unasked. A
+/// machine may learn the time, or its address, only after the bridge has started; and not every file system tells of
+/// changes.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// The parts of a running bridge that follow the configuration.
+pub struct Running {
+    /// What they follow now.
+    pub configuration: Configuration,
+    /// The environment that the bridge was started in.
+    pub environment: Environment,
+    /// The secret key.
+    pub secrets: Secrets,
+    /// When secret versions changed.
+    pub rotations: Arc<Rotations>,
+    /// Who may do what.
+    pub live: LivePolicy,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// What is shown to devices that use TLS.
+    pub identity: Identity,
+    /// Where devices connect.
+    pub listeners: Listeners,
+    /// Who is told to be online.
+    pub presence: PresenceTopics,
+    /// What devices are called in the log.
+    pub labels: Labels,
+    /// How much is logged.
+    pub level: Level,
+}
+
+/// Reloads one configuration after the other.
+pub struct Reloader {
+    running: Running,
+    /// As it was read last and taken up, with what waits for a restart.
+    loaded: Configuration,
+    /// The listeners are not where it says.
+    unmoved: bool,
+    /// `server.json` was gone when it was looked for last.
+    missed: bool,
+    /// Why nothing was taken up, as it was told last.
+    told: Option<String>,
+    watch: Watch,
+}
+
+/// Whether a reload is to be tried again unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Wait,
+    Again,
+}
+
+impl Reloader {
+    /// Watches the files of what runs.
+    pub fn new(running: Running) -> Self {
+        let loaded = running.configuration.clone();
+        let mut watch = Watch::new();
+        watch.set(&files(&loaded));
+        Self { running, loaded, unmoved: false, missed: false, told: None, watch }
+    }
+
+    /// Reloads on every SIGHUP and whenever a file has changed, one after the other.
+    pub async fn run(mut self, mut hangup: Signal) -> Infallible {
+        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut again = None;
+        loop {
+            // All of these read everything, so a change that one of them forgets is not missed.
+            let asked = tokio::select! {
+                Some(()) = hangup.recv() => true,
+                () = self.watch.change() => false,
+                _ = look.tick() => false,
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => false,
+            };
+            again = match self.reload(asked).await {
+                Next::Again => Some(Instant::now() + AGAIN),
+                Next::Wait => None,
+            };
+            self.watch.set(&files(&self.running.configuration));
+        }
+    }
+
+    /// `asked` is whether somebody waits for an answer.
+    async fn reload(&mut self, asked: bool) -> Next {
+        let Running { configuration, environment, .. } = &self.running;
+        let new = match block_in_place(|| Configuration::load(&configuration.dir, environment)) {
+            Ok(new) => new,
+            Err(problems) => {
+                let may_pass = problems.iter().any(|problem| problem.may_pass());
+                self.refuse(asked, problems.render(false));
+                return if may_pass { Next::Again } else { Next::Wait };
+            }
+        };
+        // An editor may be about to write it anew, and without it everything would have its default.
+        let vanished = self.loaded.settings.has_file && !new.settings.has_file;
+        if vanished && !asked && !std::mem::replace(&mut self.missed, true) {
+            return Next::Again;
+        }
+        self.missed = false;
+        if new == self.loaded && !(self.unmoved && asked) {
+            self.refresh_identity();
+            if self.told.take().is_some() || asked {
+                tracing::info!("configuration reloaded: nothing has changed");
+            }
+            return Next::Wait;
+        }
+        match self.take_up(new).await {
+            Ok(()) => Next::Wait,
+            Err(error) => {
+                self.refuse(asked, error);
+                Next::Again
+            }
+        }
+    }
+
+    fn refuse(&mut self, asked: bool, why: String) {
+        if asked || self.told.as_ref() != Some(&why) {
+            tracing::error!("configuration not reloaded, what runs stays as it is:\n{why}");
+        }
+        self.told = Some(why);
+    }
+
+    /// Looks whether another certificate is to be shown, and tells the devices if they have to trust another CA.
+    fn refresh_identity(&self) {
+        let configuration = &self.running.configuration;
+        let refreshed =
+            block_in_place(|| self.running.identity.refresh(&configuration.settings, SystemTime::now()));
+        if matches!(refreshed, Refreshed::Replaced { ca_changed: true, .. }) {
+            let written = block_in_place(|| self.stage(configuration).and_then(Staged::commit));
+            if let Err(error) = written {
+                tracing::error!(
+                    "the credential files still name the previous CA: {error}; {}",
+                    advice(&error)
+                );
+            }
+        }
+    }
+
+    async fn take_up(&mut self, new: Configuration) -> Result<(), String> {
+        let mut next = new.clone();
+        let waiting = keep_until_restart(&mut next.settings, &self.running.configuration.settings);
+        let moved = self.running.listeners.move_to(&next.settings).await;
+        if moved.is_err() {
+            keep_listeners(&mut next.settings, &self.running.configuration.settings);
+        }
+        let prepared = block_in_place(|| self.prepare(&next));
+        let (policy, written) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.take_back().await;
+                return Err(format!("{error}; {}", advice(&error)));
+            }
+        };
+
+        // From here on nothing fails.
+        let before = std::mem::replace(&mut self.running.configuration, next);
+        let reconsidered = self.replace(policy, &before).await;
+        for path in &written.removed {
+            tracing::info!("removed {}: its connection is gone", path.display());
+        }
+        let mut changes = changes::describe(&before, &self.running.configuration);
+        if changes.is_empty() {
+            changes.push("nothing has changed".to_owned());
+        }
+        changes.extend(taken_away(&reconsidered));
+        tracing::info!("configuration reloaded: {}", changes.join("; "));
+        if !reconsidered.is_committed {
+            tracing::warn!(
+                "the store fails, so what was taken away is not gone from the disk yet: it goes as soon as that can be \
+                 written"
+            );
+        }
+        if !waiting.is_empty() && new.settings != self.loaded.settings {
+            tracing::warn!("{}: what server.json says now holds after a restart", waiting.join(", "));
+        }
+        if let Err(error) = &moved {
+            tracing::error!("{error}; then reload again");
+        }
+        (self.told, self.loaded, self.unmoved) = (None, new, moved.is_err());
+        Ok(())
+    }
+
+    /// All that can fail, once the listeners are where they shall be. Blocks.
+    fn prepare(&self, next: &Configuration) -> io::Result<(Policy, Written)> {
+        let Running { identity, rotations, secrets, .. } = &self.running;
+        // It says itself if it keeps what was shown before.
+        identity.refresh(&next.settings, SystemTime::now());
+        let staged = self.stage(next)?;
+        let rotation = rotations.update(&next.registry)?;
+        let written = staged.commit()?;
+        Ok((Policy::new(&next.registry, secrets.clone(), &rotation, &next.settings), written))
+    }
+
+    fn stage(&self, configuration: &Configuration) -> io::Result<Staged> {
+        let Running { listeners, identity, secrets, .. } = &self.running;
+        let reach = Reach::new(&configuration.settings, &listeners.addresses(), identity.ca());
+        Staged::write(
+            &configuration.settings.data_dir,
+            &Issuer::new(&configuration.registry, secrets, &reach),
+        )
+    }
+
+    /// What was done before something failed.
+    async fn take_back(&mut self) {
+        let settings = &self.running.configuration.settings;
+        if let Err(error) = self.running.listeners.move_to(settings).await {
+            tracing::error!("{error}");
+        }
+        block_in_place(|| self.running.identity.refresh(settings, SystemTime::now()));
+    }
+
+    /// The policy, and everything that follows it.
+    async fn replace(&self, policy: Policy, before: &Configuration) -> Reconsidered {
+        let Running { live, broker, presence, labels, level, configuration, .. } = &self.running;
+        let Configuration { settings, registry, .. } = configuration;
+        live.replace(policy);
+        broker.set_limits(settings.limits.for_broker());
+        if settings.limits != before.settings.limits {
+            open_files::raise(&settings.limits);
+        }
+        level.set(&settings.log);
+        let reconsidered = broker.reconsider().await;
+        presence.replace(registry).await;
+        labels.replace(&before.registry, registry);
+        reconsidered
+    }
+}
+
+/// Everything that is read.
+fn files(configuration: &Configuration) -> Vec<PathBuf> {
+    let mqtts = &configuration.settings.mqtts;
+    let pair = mqtts.pair.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]);
+    let own = [DEVICES_FILE, CONNECTIONS_FILE, SERVER_FILE].map(|name| configuration.dir.join(name));
+    own.into_iter().chain(pair).chain(mqtts.client_ca.clone()).collect()
+}
+
+/// Leaves what cannot change while the bridge runs as it is; gives the keys of what would have.
+fn keep_until_restart(new: &mut Settings, running: &Settings) -> Vec<&'static str> {
+    let keys = ["data_dir", "durability", "log.format"];
+    let changed = keys.into_iter().filter(|key| new.values.get(*key) != running.values.get(*key)).collect();
+    new.data_dir.clone_from(&running.data_dir);
+    new.durability = running.durability;
+    new.log.format = running.log.format;
+    keep_values(new, running, &keys);
+    changed
+}
+
+fn keep_listeners(new: &mut Settings, running: &Settings) {
+    new.mqtt.listen = running.mqtt.listen;
+    new.mqtts.listen = running.mqtts.listen;
+    keep_values(new, running, &["mqtt.listen", "mqtts.listen"]);
+}
+
+fn keep_values(new: &mut Settings, running: &Settings, keys: &[&str]) {
+    for key in keys {
+        if let (Some(new), Some(running)) = (new.values.get_mut(*key), running.values.get(*key)) {
+            new.clone_from(running);
+        }
+    }
+}
+
+/// For the operator; nothing if nothing was.
+fn taken_away(reconsidered: &Reconsidered) -> Option<String> {
+    let counts = [
+        (reconsidered.sessions, "session"),
+        (reconsidered.subscriptions, "subscription"),
+        (reconsidered.messages, "message"),
+        (reconsidered.retained, "retained message"),
+        (reconsidered.wills, "will"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<_> =
+        counts.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" })).collect();
+    (!counts.is_empty()).then(|| format!("gone with that: {}", counts.join(", ")))
+}
