@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
     sync::OnceLock,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -37,6 +38,9 @@ pub struct Bridge {
     world: World,
     process: Process,
 }
+
+/// How long a reload may take: a change is waited with for half a second, and what fails is tried again after ten.
+const RELOAD: Duration = Duration::from_secs(20);
 
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +184,25 @@ impl Bridge {
     /// The process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Writes the two lists of the configuration in place of what was there, and waits until the running bridge has taken
+    /// them up; gives what it said then.
+    #[track_caller]
+    pub fn reconfigure(&self, devices: &Value, connections: &Value) -> String {
+        self.after("configuration reloaded", || self.world.configure(devices, connections))
+    }
+
+    /// Does something that has the bridge read its configuration again, and waits until it has said this once more;
+    /// gives that line.
+    #[track_caller]
+    pub fn after(&self, words: &str, change: impl FnOnce()) -> String {
+        let said = |lines: &[String]| -> Vec<String> {
+            lines.iter().filter(|line| line.contains(words)).cloned().collect()
+        };
+        let before = said(&self.log().lines().map(str::to_owned).collect::<Vec<_>>()).len();
+        change();
+        self.process.wait_until(words, RELOAD, |lines| said(lines).get(before).cloned())
     }
 
     /// One end of a connection of the user `default`.

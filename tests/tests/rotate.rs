@@ -40,7 +40,8 @@ fn a_stopped_bridge_has_its_files_changed_and_nothing_else() {
     assert_eq!(names(&world.config()), ["connections.json", "devices.json"], "nothing is left beside it");
 
     // By its name, and an entry of several lines.
-    let report: Value = serde_json::from_str(&succeeded(&world.run(&["rotate", "Slave 1", "--json"]))).unwrap();
+    let report: Value =
+        serde_json::from_str(&succeeded(&world.run(&["rotate", "Slave 1", "--json"]))).unwrap();
     assert_eq!((&report["secret_version"], &report["running"]), (&4.into(), &false.into()));
     assert_eq!(report["previous"][0]["version"], 3);
     assert_eq!(fs::read_to_string(&file).unwrap(), one.replace("version\": 3", "version\": 4"));
@@ -81,7 +82,8 @@ fn a_running_bridge_takes_it_up_and_tells_who_still_uses_the_old_password() {
     let report: Value = serde_json::from_str(&succeeded(&world.run(&["check", "--json"]))).unwrap();
     let device = &report["devices"][0];
     assert_eq!(device["secret_version"], 3);
-    let used = device["previous"].as_array().unwrap().iter().map(|previous| previous["last_used"].is_string());
+    let used =
+        device["previous"].as_array().unwrap().iter().map(|previous| previous["last_used"].is_string());
     assert_eq!(used.collect::<Vec<_>>(), [true, true], "{device}");
 }
 
@@ -137,7 +139,9 @@ fn ends(bridge: &Bridge) -> [Credentials; 2] {
 
 #[track_caller]
 fn reloaded(bridge: &Bridge) {
-    bridge.process().wait_for("reload", DEADLINE, |line| line.contains("configuration reloaded").then_some(()));
+    bridge
+        .process()
+        .wait_for("reload", DEADLINE, |line| line.contains("configuration reloaded").then_some(()));
 }
 
 #[track_caller]
@@ -148,8 +152,7 @@ fn succeeded(output: &Output) -> String {
 
 fn names(directory: &std::path::Path) -> Vec<String> {
     let entries = fs::read_dir(directory).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

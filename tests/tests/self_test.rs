@@ -3,11 +3,7 @@
 
 use std::process::Command;
 
-use ior_tests::{
-    Bridge, DEADLINE, End, World, faults,
-    process::Process,
-    raw::Version::V5,
-};
+use ior_tests::{Bridge, DEADLINE, End, World, faults, process::Process, raw::Version::V5};
 
 #[test]
 fn it_passes_before_the_bridge_is_ready_and_nobody_hears_of_it() {
@@ -30,10 +26,10 @@ fn it_passes_before_the_bridge_is_ready_and_nobody_hears_of_it() {
     let place = |words: &str| log.find(words).unwrap_or_else(|| panic!("no {words:?} in {log}"));
     assert!(place("self-test passed in ") < place("ready: "), "{log}");
     assert!(!log.contains("connected from") && !log.contains("self-test/"), "{log}");
-    let [from, to] = ends(&bridge);
+    let [_, to] = ends(&bridge);
     let (mut client, present) = bridge.connect_persistent(V5, &to);
     assert!(present, "the device's own session is still there");
-    client.subscribe(&from.publish.replace("/4569", "/presence/4569"), 1);
+    client.subscribe(&to.presence, 1);
     let said = client.expect_message();
     assert!(said.text().contains(r#""online":false"#), "{}", said.text());
     client.expect_silence();
@@ -43,16 +39,17 @@ fn it_passes_before_the_bridge_is_ready_and_nobody_hears_of_it() {
 fn it_needs_neither_plain_mqtt_nor_a_connection() {
     let (devices, none) = (serde_json::json!([]), serde_json::json!([]));
     World::with(devices, none).start();
-    World::empty().env("IOR_BRIDGE__MQTT__LISTEN", "null").env("IOR_BRIDGE__TLS", "required").start_without_mqtt();
+    World::empty().env("IOR_BRIDGE__MQTT__LISTEN", "null").env("IOR_BRIDGE__TLS", "required").start();
 }
 
 #[test]
 fn what_cannot_be_proved_stops_the_start() {
-    if !faults::may_mount() {
+    if !faults::may_mount("what_cannot_be_proved_stops_the_start") {
         return;
     }
     // A network of its own, in which not even the loopback interface is up.
-    let world = World::empty().env("IOR_BRIDGE__MQTT__LISTEN", "0.0.0.0:0").env("IOR_BRIDGE__MQTTS__LISTEN", "null");
+    let world =
+        World::empty().env("IOR_BRIDGE__MQTT__LISTEN", "0.0.0.0:0").env("IOR_BRIDGE__MQTTS__LISTEN", "null");
     let bridge = world.command(&["run"]);
     let mut alone = Command::new("unshare");
     alone.arg("--net").arg(bridge.get_program()).args(bridge.get_args());
