@@ -19,7 +19,7 @@ use ior_broker::{Broker, Reconsidered};
 use tokio::{
     signal::unix::Signal,
     task::block_in_place,
-    time::{Instant, MissedTickBehavior, interval_at, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use watch::Watch;
 
@@ -106,7 +106,8 @@ impl Reloader {
 
     /// Reloads on every SIGHUP and whenever a file has changed, one after the other.
     pub async fn run(mut self, mut hangup: Signal) -> Infallible {
-        let mut look = interval_at(Instant::now() + LOOK, LOOK);
+        // At once for the first time: something may have changed between the start and the watch.
+        let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut again = None;
         loop {

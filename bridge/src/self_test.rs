@@ -106,10 +106,7 @@ impl SelfTest {
             Ok((listener.local_addr()?, listener))
         };
         let (address, listener) = listen.await.map_err(|error: io::Error| {
-            SelfTestError::new(
-                "the bridge can be reached on the loopback interface",
-                format!("{error}; is the interface `lo` up?"),
-            )
+            SelfTestError::new("the bridge can be reached on the loopback interface", error)
         })?;
         let serving = broker.serve(listener, Transport::Tcp);
         let result = self.prove(address).await;
@@ -316,6 +313,7 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Connection(ConnectionError::Io(error)) => write!(f, "{error}; is the interface `lo` up?"),
             Self::Connection(error) => error.fmt(f),
             Self::Client(error) => f.write_str(error),
             Self::TooSlow => write!(f, "no answer within {} s", TIME_LIMIT.as_secs()),

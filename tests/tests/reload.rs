@@ -280,11 +280,11 @@ fn without_file_descriptors_it_waits_for_some() {
     let id = bridge.process().id().to_string();
     let limit = |files: &str| {
         let done =
-            Command::new("prlimit").args(["--pid", &id, &format!("--nofile={files}")]).status().unwrap();
+            Command::new("prlimit").args(["--pid", &id, &format!("--nofile={files}:")]).status().unwrap();
         assert!(done.success());
     };
     let open = fs::read_dir(Path::new("/proc").join(&id).join("fd")).unwrap().count();
-    limit(&format!("{open}:65536"));
+    limit(&open.to_string());
     let mut renamed = device(1);
     renamed["name"] = "Another".into();
     bridge.after(REFUSED, || {
@@ -293,7 +293,7 @@ fn without_file_descriptors_it_waits_for_some() {
     bridge.process().wait_for("reason", DEADLINE, |line| line.contains("Too many open files").then_some(()));
     talk(&mut pair, "still here");
     // Nobody changes anything: it tries again by itself.
-    let said = bridge.after(RELOADED, || limit("65536:65536"));
+    let said = bridge.after(RELOADED, || limit("1024"));
     assert!(said.contains("device renamed: Another (1)"), "{said}");
     assert_eq!(bridge.log().matches(REFUSED).count(), 1, "told once");
     talk(&mut pair, "afterwards");
@@ -304,7 +304,7 @@ fn a_full_disk_leaves_everything_as_it_was() {
     if !ior_tests::faults::may_mount("a_full_disk_leaves_everything_as_it_was") {
         return;
     }
-    let bridge = world().on_small_disk(4 << 20).start();
+    let bridge = world().on_small_disk(24 << 20).start();
     let file = bridge.credentials("a", End::From);
     let mut pair = talking(&bridge, V5, "a");
     let filler = ior_tests::faults::Filler::fill(&bridge.world().data());

@@ -29,6 +29,7 @@ fn it_passes_before_the_bridge_is_ready_and_nobody_hears_of_it() {
     let [_, to] = ends(&bridge);
     let (mut client, present) = bridge.connect_persistent(V5, &to);
     assert!(present, "the device's own session is still there");
+    client.expect_payload("for default.5412");
     client.subscribe(&to.presence, 1);
     let said = client.expect_message();
     assert!(said.text().contains(r#""online":false"#), "{}", said.text());

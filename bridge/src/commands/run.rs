@@ -79,7 +79,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     tokio::spawn(Arc::clone(&rotations).keep());
 
     let listeners = listeners.serve(&broker, identity.tls());
-    tracing::info!("ready: {}", listeners.addresses());
+    let addresses = listeners.addresses();
+    // Whoever sees that it is ready may change something at once.
     let reloader = Reloader::new(Running {
         configuration,
         environment: environment.clone(),
@@ -93,6 +94,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         labels,
         level,
     });
+    tracing::info!("ready: {addresses}");
     let signal = tokio::select! {
         signal = stop.wait() => signal,
         never = reloader.run(hangup) => match never {},
