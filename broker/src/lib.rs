@@ -28,6 +28,7 @@ pub mod store;
 mod subscriptions;
 pub mod transport;
 mod unkept;
+mod websocket;
 
 pub use broker::{Broker, PublishError, Serving, SessionInfo, StartError, Statistics};
 pub use subscriptions::filter;

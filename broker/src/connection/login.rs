@@ -1,6 +1,6 @@
 //! From the first byte to a grant, or to the refusal that the client is told.
 
-use std::{future::poll_fn, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, num::NonZeroU16, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -19,6 +19,7 @@ use crate::{
     message::{Message, MessageParts},
     session::{ClientSettings, PendingWill},
     shared::Shared,
+    transport::Violation,
 };
 
 /// A client that may come in.
@@ -208,6 +209,13 @@ impl NotLoggedIn {
         Self { version: None, reason: ReasonCode::ProtocolError, user_name: None, detail: detail.into() }
     }
 
+    fn unreadable(error: &io::Error) -> Self {
+        match Violation::of(error) {
+            Some(Violation(what)) => Self::silent(what),
+            None => Self::silent(&format!("reading failed: {error}")),
+        }
+    }
+
     fn undecodable(error: ConnectError) -> Self {
         let (version, reason) = match error {
             ConnectError::NotConnect => (None, ReasonCode::ProtocolError),
@@ -251,7 +259,7 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
         match poll_fn(|cx| wire.poll_read(cx, max_size as usize)).await {
             Ok(0) => return Err(NotLoggedIn::silent("the connection was closed before its CONNECT")),
             Ok(_) => {}
-            Err(error) => return Err(NotLoggedIn::silent(&format!("reading failed: {error}"))),
+            Err(error) => return Err(NotLoggedIn::unreadable(&error)),
         }
     }
 }
