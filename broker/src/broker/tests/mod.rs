@@ -6,6 +6,7 @@ mod kept;
 mod lifetimes;
 mod live_death;
 mod takeover;
+mod websocket;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
