@@ -19,7 +19,7 @@ use crate::{
     registry::{Device, End, Registry},
     rotation::Rotation,
     secrets::Secrets,
-    settings::Limits,
+    settings::{Limits, Settings, TlsUse},
 };
 
 /// Longest part of what a stranger sent that is repeated in the log, in characters.
@@ -29,6 +29,7 @@ const MAX_ECHO: usize = 64;
 pub struct Policy {
     secrets: Secrets,
     clock: fn() -> SystemTime,
+    tls: TlsUse,
     /// By MQTT user name.
     accounts: HashMap<String, Account>,
     /// By the first three levels of the topics that count for them.
@@ -57,9 +58,10 @@ type ConnectionId = Arc<str>;
 type PeerCode = Arc<str>;
 
 impl Policy {
-    /// Compiles a registry. The limits say how long previous passwords are accepted, and what a connection leaves open
-    /// about its queues.
-    pub fn new(registry: &Registry, secrets: Secrets, rotation: &Rotation, limits: &Limits) -> Self {
+    /// Compiles a registry. The settings say how long previous passwords are accepted, what a connection leaves open about
+    /// its queues, and whether devices may log in without TLS.
+    pub fn new(registry: &Registry, secrets: Secrets, rotation: &Rotation, settings: &Settings) -> Self {
+        let limits = &settings.limits;
         let account = |rights: Rights, device: &Device| Account {
             disabled: device.disabled,
             version: device.secret_version,
@@ -71,7 +73,7 @@ impl Policy {
             .zip(registry.devices())
             .map(|(rights, device)| (rights.name.clone(), account(rights, device)))
             .collect();
-        Self { secrets, clock: SystemTime::now, accounts, flows: flows(registry, limits) }
+        Self { secrets, clock: SystemTime::now, tls: settings.tls, accounts, flows: flows(registry, limits) }
     }
 
     /// Whether the password is right. Takes as long for an unknown user as for a known one: it always derives and
@@ -97,6 +99,17 @@ impl Policy {
 impl Access for Policy {
     fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal> {
         let refuse = |reason, detail| Err(Refusal { reason, detail });
+        // Whether the password is right is not told to whoever may listen.
+        if self.tls == TlsUse::Required && !login.channel.is_encrypted() {
+            let echo: String = login.user_name.unwrap_or_default().chars().take(MAX_ECHO).collect();
+            return refuse(
+                ReasonCode::NotAuthorized,
+                format!(
+                    "{echo:?} logs in without TLS, which \"tls\": \"required\" in server.json forbids: give the device its \
+                     new credential file, which names the port and the CA for TLS"
+                ),
+            );
+        }
         let Some(user_name) = login.user_name else {
             let detail = "no user name: devices log in with the username of their credential file".to_owned();
             return refuse(ReasonCode::BadUserNameOrPassword, detail);

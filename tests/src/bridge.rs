@@ -28,8 +28,12 @@ pub struct World {
 
 /// A running bridge in a world of its own.
 pub struct Bridge {
-    /// Where it listens.
+    /// Where it listens for plain MQTT; port 0 if it does not.
     pub addr: SocketAddr,
+    /// Where it listens for MQTT over TLS.
+    pub mqtts: Option<SocketAddr>,
+    /// Where it listens for MQTT over WebSocket.
+    pub websocket: Option<SocketAddr>,
     world: World,
     process: Process,
 }
@@ -63,8 +67,9 @@ pub struct Credentials {
 impl World {
     /// Without any configuration: the bridge writes the shipped one.
     pub fn empty() -> Self {
-        let listen = ("IOR_BRIDGE__MQTT__LISTEN".to_string(), "127.0.0.1:0".to_string());
-        Self { disk: None, directory: TempDir::new().unwrap(), environment: vec![listen] }
+        let listen = |name: &str| (format!("IOR_BRIDGE__{name}__LISTEN"), "127.0.0.1:0".to_string());
+        let environment = ["MQTT", "MQTTS", "WEBSOCKET"].map(listen).into();
+        Self { disk: None, directory: TempDir::new().unwrap(), environment }
     }
 
     /// Like [`World::empty`], and what is acknowledged is on disk and synced.
@@ -149,8 +154,9 @@ impl World {
     #[track_caller]
     pub fn start(self) -> Bridge {
         let process = Process::start(&mut self.command(&["run"]));
-        let addr = ready(&process);
-        Bridge { addr, world: self, process }
+        let [addr, mqtts, websocket] = ready(&process);
+        let addr = addr.unwrap_or(([127, 0, 0, 1], 0).into());
+        Bridge { addr, mqtts, websocket, world: self, process }
     }
 }
 
@@ -271,12 +277,18 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// The addresses of the listeners, in the order of the line that says that it is ready.
 #[track_caller]
-fn ready(process: &Process) -> SocketAddr {
+fn ready(process: &Process) -> [Option<SocketAddr>; 3] {
     process.wait_for("ready line", DEADLINE, |line| {
-        let (_, rest) = line.split_once("ready")?;
-        let (_, addr) = rest.split_once("mqtt ")?;
-        let end = addr.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':')).unwrap_or(addr.len());
-        addr[..end].parse().ok()
+        let (_, listeners) = line.split_once("ready: ")?;
+        let address = |name: &str| {
+            let mut listeners = listeners.split(", ").filter_map(|listener| listener.split_once(' '));
+            let (_, rest) = listeners.find(|(found, _)| *found == name)?;
+            let end =
+                rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(rest.len());
+            rest[..end].parse().ok()
+        };
+        Some(["mqtt", "mqtts", "websocket"].map(address))
     })
 }

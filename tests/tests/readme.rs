@@ -28,10 +28,17 @@ fn every_command_of_the_readme_does_what_it_says() {
 
     let run = next("cargo run");
     let mut bridge = Process::start(
-        clone.bash(run).current_dir(repository()).env("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0"),
+        clone
+            .bash(run)
+            .current_dir(repository())
+            .env("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0")
+            .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")
+            .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0"),
     );
-    let address = bridge
-        .wait_for("the ready line", BUILD, |line| Some(line.split_once("ready: mqtt ")?.1.trim().to_owned()));
+    let address = bridge.wait_for("the ready line", BUILD, |line| {
+        let (_, addresses) = line.split_once("ready: mqtt ")?;
+        Some(addresses.split(',').next()?.trim().to_owned())
+    });
     let bash = |block: &str| {
         let mut command = clone.bash(block);
         command.env("IOR_BRIDGE__MQTT__LISTEN", &address);

@@ -7,11 +7,13 @@ use serde_json::json;
 use super::{CommandError, print, print_json};
 use crate::{
     configuration::Configuration,
-    credentials::{self, Format, Issuer},
+    credentials::{self, Format, Issuer, Reach},
+    listeners::Addresses,
     registry::{Connection, End, Registry},
     rotation::Rotation,
     secrets::Secrets,
     settings::Environment,
+    tls,
 };
 
 /// Arguments of `credentials`.
@@ -33,11 +35,14 @@ pub struct Args {
 /// Writes or shows credentials.
 ///
 /// # Errors
-/// The configuration is invalid or nothing has this name (status 2), the secret key or a file fails (status 1).
+/// The configuration is invalid or nothing has this name (status 2), the secret key, the CA or a file fails
+/// (status 1).
 pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let Configuration { settings, registry, .. } = Configuration::load(dir, environment)?;
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
-    let issuer = Issuer::new(&registry, &secrets, &settings.host, Some(settings.mqtt.listen.port()));
+    let ca = tls::ca(&settings, SystemTime::now())?;
+    let reach = Reach::new(&settings, &Addresses::wanted(&settings), ca);
+    let issuer = Issuer::new(&registry, &secrets, &reach);
     if args.of.is_some() || args.format.is_some() {
         let ends = select(&registry, args.of.as_deref())?;
         return print(&show(&issuer, &ends, args.format.unwrap_or(Format::Json)));

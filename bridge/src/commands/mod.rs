@@ -17,7 +17,7 @@ use std::{
     io::{self, Write},
 };
 
-use crate::document::Problems;
+use crate::{document::Problems, tls::TlsError};
 
 /// A command that did not do what it was asked to: why, and the exit status.
 #[derive(Debug)]
@@ -56,6 +56,12 @@ impl CommandError {
 impl From<Problems> for CommandError {
     fn from(problems: Problems) -> Self {
         Self { message: problems.render_for_stderr(), status: 2 }
+    }
+}
+
+impl From<TlsError> for CommandError {
+    fn from(error: TlsError) -> Self {
+        if error.is_of_configuration() { Self::usage(error) } else { Self::failed(error) }
     }
 }
 

@@ -1,19 +1,24 @@
 //! `run`: the bridge itself.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use ior_broker::{Broker, StartError, transport::Transport};
+use ior_broker::{Broker, StartError};
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval},
 };
 
 use super::CommandError;
 use crate::{
     configuration::{Configuration, write_default},
-    credentials::{self, CREDENTIALS_DIR, Issuer},
+    credentials::{self, CREDENTIALS_DIR, Issuer, Reach},
     diary::Diary,
     instance::Instance,
+    listeners::{Addresses, Opened},
     logging,
     policy::Policy,
     presence::Presence,
@@ -21,13 +26,18 @@ use crate::{
     secrets::{Secrets, create_private_dir},
     settings::Environment,
     storage::{advice, probe},
+    tls::{Identity, Refreshed},
 };
+
+/// How often certificates, their files, the clock and this machine's names are looked at. A machine may learn the time, or
+/// its address, only after the bridge has started.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(60);
 
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
-/// The configuration is invalid (status 2); the data directory is in use, or the secret key, the store, a file or the
-/// listener fails (status 1).
+/// The configuration is invalid (status 2); the data directory is in use, or the secret key, the CA, the store, a file or
+/// a listener fails (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
@@ -41,18 +51,16 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
 
     // First: what another process is working with must not be touched.
     let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
-    let listen = settings.mqtt.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| CommandError::failed(format!("mqtt.listen: cannot listen on {listen}: {error}")))?;
-    let address = listener.local_addr().map_err(CommandError::failed)?;
+    let listeners = Opened::open(settings).await.map_err(CommandError::failed)?;
+    let addresses = listeners.addresses();
 
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
-    write_credentials(&configuration, &secrets, address.port())?;
+    let identity = Identity::load(settings, SystemTime::now())?;
+    write_credentials(&configuration, &secrets, &addresses, &identity)?;
 
-    let policy = Policy::new(registry, secrets, &rotation, &settings.limits);
+    let policy = Policy::new(registry, secrets.clone(), &rotation, settings);
     let store = settings.store();
     if let Some(store) = &store {
         let directory = &store.directory;
@@ -68,9 +76,22 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let presence = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
 
-    broker.serve(listener, Transport::Tcp);
-    tracing::info!("ready: mqtt {address}");
-    let signal = stop.wait().await;
+    let listeners = listeners.serve(&broker, identity.tls());
+    tracing::info!("ready: {}", listeners.addresses());
+    let mut look = interval(LOOK_AT_CERTIFICATES);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let signal = loop {
+        tokio::select! {
+            signal = stop.wait() => break signal,
+            _ = look.tick() => {}
+        }
+        let refreshed = identity.refresh(settings, SystemTime::now());
+        if matches!(refreshed, Refreshed::Replaced { ca_changed: true, .. })
+            && let Err(error) = write_credentials(&configuration, &secrets, &addresses, &identity)
+        {
+            tracing::error!("the credential files still name the previous CA: {error}");
+        }
+    };
     tracing::info!("{signal}: stopping");
     broker.stop().await;
     Ok(())
@@ -79,10 +100,12 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
 fn write_credentials(
     configuration: &Configuration,
     secrets: &Secrets,
-    port: u16,
+    addresses: &Addresses,
+    identity: &Identity,
 ) -> Result<(), CommandError> {
     let Configuration { settings, registry, .. } = configuration;
-    let issuer = Issuer::new(registry, secrets, &settings.host, Some(port));
+    let reach = Reach::new(settings, addresses, identity.ca());
+    let issuer = Issuer::new(registry, secrets, &reach);
     let written = credentials::write_all(&settings.data_dir, &issuer).map_err(CommandError::failed)?;
     for path in &written.removed {
         tracing::info!("removed {}: its connection is gone", path.display());

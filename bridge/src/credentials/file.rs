@@ -39,9 +39,18 @@ pub struct Peer {
 pub struct Login {
     /// Host name or address.
     pub host: String,
-    /// Port of plain MQTT; absent if plain MQTT is turned off.
+    /// Port of plain MQTT; absent if devices may not use it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub port: Option<u16>,
+    /// Port of MQTT over TLS; absent if it is turned off.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tls_port: Option<u16>,
+    /// The CA certificate to trust for TLS, PEM; absent if it is one that everybody trusts.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ca: Option<String>,
+    /// Port of MQTT over WebSocket, plain and over TLS, at the path `/mqtt`; absent if it is turned off.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub websocket_port: Option<u16>,
     /// A suggestion: any Client Identifier works.
     pub client_id: String,
     /// `<user>.<device code>`.

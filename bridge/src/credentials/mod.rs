@@ -1,6 +1,7 @@
 //! Credential files: what a device needs to connect, made from the configuration and the secret key.
 
 mod file;
+mod reach;
 mod snippet;
 mod store;
 
@@ -10,6 +11,7 @@ mod tests;
 use std::collections::HashMap;
 
 pub use file::{CredentialFile, Login, Peer, Topics};
+pub use reach::Reach;
 pub use snippet::Format;
 pub use store::{CREDENTIALS_DIR, Written, path, write_all};
 
@@ -22,21 +24,20 @@ use crate::{
 pub struct Issuer<'a> {
     registry: &'a Registry,
     secrets: &'a Secrets,
-    host: &'a str,
-    port: Option<u16>,
+    reach: &'a Reach,
     /// By user name: a device in many connections needs its password in each of its files.
     passwords: HashMap<String, String>,
 }
 
 impl<'a> Issuer<'a> {
-    /// `host` and `port` are where devices find the bridge; no port if plain MQTT is turned off.
-    pub fn new(registry: &'a Registry, secrets: &'a Secrets, host: &'a str, port: Option<u16>) -> Self {
+    /// For the devices of a registry.
+    pub fn new(registry: &'a Registry, secrets: &'a Secrets, reach: &'a Reach) -> Self {
         let password = |device: &Device| {
             let password = secrets.password(&device.user, device.code.as_str(), device.secret_version);
             (device.user_name(), password.to_string())
         };
         let passwords = registry.devices().iter().map(password).collect();
-        Self { registry, secrets, host, port, passwords }
+        Self { registry, secrets, reach, passwords }
     }
 
     /// The registry whose devices get credentials.
@@ -58,8 +59,11 @@ impl<'a> Issuer<'a> {
             key: self.secrets.connection_key(&connection.user, &connection.id),
             peer: Peer { device_code: peer.code.to_json(), name: peer.name.clone() },
             mqtt: Login {
-                host: self.host.to_owned(),
-                port: self.port,
+                host: self.reach.host.clone(),
+                port: self.reach.port,
+                tls_port: self.reach.tls_port,
+                ca: self.reach.ca.clone(),
+                websocket_port: self.reach.websocket_port,
                 client_id: user_name.clone(),
                 password: self.passwords.get(&user_name).cloned().unwrap_or_default(),
                 username: user_name,

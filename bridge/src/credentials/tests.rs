@@ -17,7 +17,12 @@ const SECRET: [u8; 32] = [7; 32];
 fn the_file_says_what_the_design_says() {
     let registry = registry(&["\"from\": 4569, \"to\": 5412, \"name\": \"Connection 1\""]);
     let secrets = Secrets::from_key(SECRET);
-    let issuer = Issuer::new(&registry, &secrets, "pi.local", Some(1883));
+    let reach = Reach {
+        tls_port: Some(8883),
+        ca: Some("-----BEGIN CERTIFICATE-----\n".to_owned()),
+        ..reach("pi.local", Some(1883))
+    };
+    let issuer = Issuer::new(&registry, &secrets, &reach);
     let connection = &registry.connections()[0];
     let [from, to] = End::BOTH.map(|end| issuer.file(connection, end));
     let password = secrets.password("default", "4569", 1).to_string();
@@ -27,7 +32,8 @@ fn the_file_says_what_the_design_says() {
             "deviceCode": 4569, "name": "Master 1", "user": "default", "connection": "connection-1",
             "key": from.key,
             "peer": { "deviceCode": 5412, "name": "Slave 1" },
-            "mqtt": { "host": "pi.local", "port": 1883, "client_id": "default.4569", "username": "default.4569",
+            "mqtt": { "host": "pi.local", "port": 1883, "tls_port": 8883, "ca": "-----BEGIN CERTIFICATE-----\n",
+                      "client_id": "default.4569", "username": "default.4569",
                       "password": password },
             "topics": { "publish": "default/connection-1/4569", "subscribe": "default/connection-1/5412/#",
                         "presence": "default/connection-1/presence/5412" }
@@ -45,7 +51,7 @@ fn files_are_private_and_written_only_when_they_change() {
     let registry = registry(&["\"from\": 4569, \"to\": 5412, \"name\": \"a\""]);
     let write = |host: &str| {
         let secrets = Secrets::from_key(SECRET);
-        write_all(dir.path(), &Issuer::new(&registry, &secrets, host, Some(1))).unwrap()
+        write_all(dir.path(), &Issuer::new(&registry, &secrets, &reach(host, Some(1)))).unwrap()
     };
     let from = path(dir.path(), &registry.connections()[0], End::From);
     assert_eq!(from, dir.path().join("credentials/default/a/from.json"));
@@ -78,8 +84,9 @@ fn only_files_of_connections_that_are_gone_are_removed() {
         "\"from\": 4569, \"to\": 1, \"name\": \"b\"",
     ]);
     let one = registry(&["\"from\": 4569, \"to\": 5412, \"name\": \"a\""]);
-    let write =
-        |registry: &Registry| write_all(dir.path(), &Issuer::new(registry, &secrets, "h", None)).unwrap();
+    let write = |registry: &Registry| {
+        write_all(dir.path(), &Issuer::new(registry, &secrets, &reach("h", None))).unwrap()
+    };
     write(&two);
     let root = dir.path().join(CREDENTIALS_DIR);
     for foreign in ["default/a/notes.txt", "default/from.json", "from.json"] {
@@ -103,7 +110,8 @@ fn only_files_of_connections_that_are_gone_are_removed() {
 fn every_snippet_holds_all_that_is_needed_and_quotes_it() {
     let registry = registry(&["\"from\": 4569, \"to\": 5412, \"name\": \"a\""]);
     let secrets = Secrets::from_key(SECRET);
-    let issuer = Issuer::new(&registry, &secrets, "it's \"here\"", Some(1884));
+    let reach = reach("it's \"here\"", Some(1884));
+    let issuer = Issuer::new(&registry, &secrets, &reach);
     let file = issuer.file(&registry.connections()[0], End::From);
     for format in Format::value_variants() {
         let text = format.render(&file);
@@ -126,6 +134,10 @@ fn every_snippet_holds_all_that_is_needed_and_quotes_it() {
     let mut nasty = file.clone();
     nasty.name = "a \\\n#include".to_owned();
     assert!(Format::Arduino.render(&nasty).starts_with("// a   #include, connected with Slave 1."));
+}
+
+fn reach(host: &str, port: Option<u16>) -> Reach {
+    Reach { host: host.to_owned(), port, tls_port: None, ca: None, websocket_port: None }
 }
 
 fn mode(path: &Path) -> u32 {

@@ -95,9 +95,31 @@ fn every_decision_says_why() {
 }
 
 #[test]
+fn where_tls_is_required_nobody_logs_in_without() {
+    let settings = Settings { tls: TlsUse::Required, ..settings(0) };
+    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &settings);
+    let right = policy.secrets.password("u", "a", 1);
+    for (channel, password) in
+        [(Channel::Tcp, right.as_bytes()), (Channel::WebSocket, right.as_bytes()), (Channel::Tcp, b"wrong")]
+    {
+        let refusal = login_over(channel, &policy, Some("u.a"), Some(password)).err().unwrap();
+        assert_eq!(refusal.reason, ReasonCode::NotAuthorized, "{channel}");
+        assert!(
+            refusal.detail.contains("without TLS") && refusal.detail.contains("credential file"),
+            "{refusal:?}"
+        );
+    }
+    for channel in [Channel::Tls, Channel::WebSocketTls] {
+        assert!(login_over(channel, &policy, Some("u.a"), Some(right.as_bytes())).is_ok());
+        let refusal = login_over(channel, &policy, Some("u.a"), Some(b"wrong")).err().unwrap();
+        assert_eq!(refusal.reason, ReasonCode::BadUserNameOrPassword);
+    }
+}
+
+#[test]
 fn logins() {
     let secrets = Secrets::from_key(SECRET);
-    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), &limits(0));
+    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), &settings(0));
     let right = policy.secrets.password("u", "a", 1);
     assert_eq!(login(&policy, Some("u.a"), Some(right.as_bytes())).unwrap().name(), "u.a");
     let other = policy.secrets.password("u", "b", 1);
@@ -143,7 +165,7 @@ fn the_previous_password_is_accepted_for_a_while() {
     let rotation = load(2, at(90));
     let accepts = |clock: fn() -> SystemTime, version| {
         let secrets = Secrets::from_key(SECRET);
-        let mut policy = Policy::new(&registry(2), secrets, &rotation, &limits(100));
+        let mut policy = Policy::new(&registry(2), secrets, &rotation, &settings(100));
         policy.clock = clock;
         let password = policy.secrets.password("u", "a", version);
         login(&policy, Some("u.a"), Some(password.as_bytes())).is_ok()
@@ -165,7 +187,7 @@ fn removing_the_rotation_file_does_not_bring_old_passwords_back() {
     }
     std::fs::remove_file(dir.path().join("rotation.json")).unwrap();
     let rotation = Rotation::load_and_update(dir.path(), &registry(5), UNIX_EPOCH).unwrap();
-    let mut policy = Policy::new(&registry(5), Secrets::from_key(SECRET), &rotation, &limits(100));
+    let mut policy = Policy::new(&registry(5), Secrets::from_key(SECRET), &rotation, &settings(100));
     policy.clock = || UNIX_EPOCH;
     let accepted = [1, 2, 3, 4, 5].map(|version| {
         let password = policy.secrets.password("u", "a", version);
@@ -176,8 +198,9 @@ fn removing_the_rotation_file_does_not_bring_old_passwords_back() {
 
 #[test]
 fn each_direction_of_a_connection_is_a_flow() {
-    let limits = Limits { queue_bytes: 4096, ..limits(0) };
-    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &limits);
+    let mut settings = settings(0);
+    settings.limits.queue_bytes = 4096;
+    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &settings);
     let name = |topic: &str| policy.flow(topic).map(|flow| flow.name.to_string());
     for (topic, flow) in [
         ("u/c/a", Some("u/c/a")),
@@ -305,10 +328,11 @@ fn registry(version: u32) -> Registry {
     .unwrap()
 }
 
-/// The default limits, but for the rotation window in seconds.
-fn limits(window: u64) -> Limits {
-    let settings = Settings::load(Path::new("/nowhere/config"), &Environment::new()).unwrap();
-    Limits { rotation_window: Duration::from_secs(window), ..settings.limits }
+/// The default settings, but for the rotation window in seconds.
+fn settings(window: u64) -> Settings {
+    let mut settings = Settings::load(Path::new("/nowhere/config"), &Environment::new()).unwrap();
+    settings.limits.rotation_window = Duration::from_secs(window);
+    settings
 }
 
 fn login(
@@ -316,13 +340,15 @@ fn login(
     user_name: Option<&str>,
     password: Option<&[u8]>,
 ) -> Result<Arc<dyn Grant>, Refusal> {
+    login_over(Channel::Tcp, policy, user_name, password)
+}
+
+fn login_over(
+    channel: Channel,
+    policy: &Policy,
+    user_name: Option<&str>,
+    password: Option<&[u8]>,
+) -> Result<Arc<dyn Grant>, Refusal> {
     let peer = ([127, 0, 0, 1], 1).into();
-    policy.login(&Login {
-        peer,
-        channel: Channel::Tcp,
-        version: Version::V5,
-        client_id: "x",
-        user_name,
-        password,
-    })
+    policy.login(&Login { peer, channel, version: Version::V5, client_id: "x", user_name, password })
 }

@@ -82,20 +82,16 @@ impl Layers {
         Some(Some(written.text))
     }
 
-    /// Address and port.
-    pub(super) fn listen(&mut self, key: &str) -> Option<SocketAddr> {
-        let example = "write an address and a port, such as \"0.0.0.0:1883\" or \"[::]:1883\"";
+    /// Address and port; `Some(None)` for null, which turns the listener off.
+    pub(super) fn listen(&mut self, key: &str, example: &str) -> Option<Option<SocketAddr>> {
         let written = self.written(key)?.filter(|written| !(written.from_variable && written.text == "null"));
-        let Some(written) = written else {
-            let hint = format!("this version has no other listener: {example}");
-            self.note(key, "with plain MQTT turned off, nothing listens", &hint);
-            return None;
-        };
+        let Some(written) = written else { return Some(None) };
         let parsed = written.text.parse().ok();
         if parsed.is_none() {
-            self.note(key, "this is not an address with a port", example);
+            let hint = format!("write an address and a port, such as {example:?}, or null to turn it off");
+            self.note(key, "this is not an address with a port", &hint);
         }
-        parsed
+        Some(Some(parsed?))
     }
 
     /// One of a few words.
@@ -151,7 +147,7 @@ impl Layers {
     }
 
     /// Notes a problem where the key's value was written.
-    fn note(&mut self, key: &str, message: &str, hint: &str) {
+    pub(super) fn note(&mut self, key: &str, message: &str, hint: &str) {
         if let Some(name) = self.variables.get(key) {
             self.of_environment.push(Problem::of_variable(name, message).hint(hint));
         } else if let Some(span) = self.places.get(key) {

@@ -6,6 +6,7 @@
 
 mod for_broker;
 mod layers;
+mod network;
 mod queue;
 
 #[cfg(test)]
@@ -13,13 +14,13 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use ior_broker::store::{Durability as StoreDurability, StoreSettings};
 use layers::Layers;
+pub use network::{Mqtt, Mqtts, PairFiles, TlsUse, WebSocket};
 pub use queue::OwnQueue;
 pub(crate) use queue::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, WHEN_FULL};
 
@@ -35,7 +36,6 @@ pub const STORE_DIR: &str = "store";
 pub const SYSTEM_CONFIG_DIR: &str = "/etc/ior-bridge";
 /// The data directory that belongs to [`SYSTEM_CONFIG_DIR`].
 const SYSTEM_DATA_DIR: &str = "/var/lib/ior-bridge";
-const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// The process's environment variables, or a test's.
 pub type Environment = HashMap<String, String>;
@@ -47,7 +47,13 @@ pub struct Settings {
     pub host: String,
     /// Plain MQTT.
     pub mqtt: Mqtt,
-    /// Secret key, store and credential files.
+    /// MQTT over TLS.
+    pub mqtts: Mqtts,
+    /// MQTT over WebSocket.
+    pub websocket: WebSocket,
+    /// What TLS is for.
+    pub tls: TlsUse,
+    /// Secret key, store, CA and credential files.
     pub data_dir: PathBuf,
     /// What acknowledged messages survive.
     pub durability: Durability,
@@ -55,13 +61,6 @@ pub struct Settings {
     pub limits: Limits,
     /// The log.
     pub log: Log,
-}
-
-/// Plain MQTT.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mqtt {
-    /// Where to listen.
-    pub listen: SocketAddr,
 }
 
 /// What acknowledged messages survive.
@@ -191,7 +190,7 @@ impl Settings {
     /// `None` if something is wrong, which the layers have noted.
     fn read(layers: &mut Layers, dir: &Path, environment: &Environment) -> Option<Self> {
         let host = layers.optional_text("host", "the name that devices use, such as \"pi.local\"");
-        let listen = layers.listen("mqtt.listen");
+        let network = network::read(layers, &beside(dir));
         let data_dir = layers.optional_text("data_dir", "a directory, such as \"/var/lib/ior-bridge\"");
         let durability = [
             ("fsync", Durability::Fsync),
@@ -204,9 +203,13 @@ impl Settings {
             level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
             format: layers.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
         };
+        let (mqtt, mqtts, websocket, tls) = network?;
         Some(Self {
             host: host?.unwrap_or_else(host_name),
-            mqtt: Mqtt { listen: listen? },
+            mqtt,
+            mqtts,
+            websocket,
+            tls,
             data_dir: match data_dir? {
                 Some(data_dir) => beside(dir).join(data_dir),
                 None => default_data_dir(dir, environment),
@@ -278,8 +281,10 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 /// The longest that MQTT's length field can say, with the fixed header, in bytes.
 const MAX_PACKET_SIZE: usize = 268_435_455 + 5;
 
-fn host_name() -> String {
-    let name = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
+/// Asked of the system, since a service may be without most of `/proc`.
+pub(crate) fn host_name() -> String {
+    let system = rustix::system::uname();
+    let name = system.nodename().to_string_lossy();
     match name.trim() {
         "" | "(none)" => "localhost".to_owned(),
         name => name.to_owned(),

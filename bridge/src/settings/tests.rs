@@ -5,7 +5,11 @@ use super::*;
 #[test]
 fn nothing_is_needed() {
     let settings = load(None, &[]).unwrap();
-    assert_eq!(settings.mqtt.listen.to_string(), "0.0.0.0:1883");
+    assert_eq!(settings.mqtt, Mqtt { listen: Some("0.0.0.0:1883".parse().unwrap()) });
+    let listen = Some("0.0.0.0:8883".parse().unwrap());
+    assert_eq!(settings.mqtts, Mqtts { listen, pair: None, client_ca: None });
+    assert_eq!(settings.websocket, WebSocket { listen: Some("0.0.0.0:8083".parse().unwrap()) });
+    assert_eq!(settings.tls, TlsUse::Optional);
     assert!(!settings.host.is_empty());
     assert!(settings.data_dir.ends_with("data"));
     assert_eq!(settings.durability, Durability::Fsync);
@@ -56,7 +60,7 @@ fn the_environment_beats_the_file() {
         ],
     )
     .unwrap();
-    assert_eq!((&*settings.host, settings.mqtt.listen.port()), ("pi.local", 11883));
+    assert_eq!((&*settings.host, settings.mqtt.listen.unwrap().port()), ("pi.local", 11883));
     assert_eq!(settings.data_dir, Path::new("/d"));
     let limits = settings.limits;
     assert_eq!((limits.queue_bytes, limits.max_inflight, limits.retained_bytes), (4096, 4, 100));
@@ -78,6 +82,31 @@ fn the_data_directory_is_beside_the_configuration() {
         default_data_dir(Path::new(SYSTEM_CONFIG_DIR), &Environment::new()),
         Path::new(SYSTEM_DATA_DIR)
     );
+}
+
+#[test]
+fn files_of_the_operator_are_beside_the_configuration_too() {
+    let text = r#"{ "mqtts": { "cert": "tls/cert.pem", "key": "/etc/key.pem", "client_ca": "ca.pem" } }"#;
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("config");
+    std::fs::create_dir(&config).unwrap();
+    std::fs::write(config.join(SERVER_FILE), text).unwrap();
+    let mqtts = Settings::load(&config, &Environment::new()).unwrap().mqtts;
+    let pair = PairFiles { cert: dir.path().join("tls/cert.pem"), key: "/etc/key.pem".into() };
+    assert_eq!((mqtts.pair, mqtts.client_ca), (Some(pair), Some(dir.path().join("ca.pem"))));
+}
+
+#[test]
+fn one_listener_is_enough() {
+    let off = |name| load(None, &[(name, "null")]).unwrap();
+    assert_eq!(off("IOR_BRIDGE__MQTT__LISTEN").mqtt.listen, None);
+    assert_eq!(off("IOR_BRIDGE__MQTTS__LISTEN").mqtts.listen, None);
+    assert_eq!(off("IOR_BRIDGE__WEBSOCKET__LISTEN").websocket.listen, None);
+    let only_websocket = r#"{ "mqtt": { "listen": null }, "mqtts": { "listen": null }, "tls": "required" }"#;
+    assert!(load(Some(only_websocket), &[]).is_ok(), "it speaks TLS too");
+    // Ports that the system chooses are never the same.
+    let chosen = [("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0"), ("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")];
+    assert!(load(None, &chosen).is_ok());
 }
 
 #[test]
@@ -117,9 +146,36 @@ fn wrong_values_are_found_where_they_stand() {
         ("§[]", "this is a list, but should be an object", "write {"),
         ("{ \"mqtt\": §5 }", "this is a number, but should be an object", "{ … }"),
         ("{ \"mqtt\": { §\"listne\": 5 } }", "unknown key \"listne\"", "did you mean \"listen\"?"),
-        ("{ §\"mqtts\": {} }", "unknown key \"mqtts\"", "did you mean \"mqtt\"?"),
+        ("{ §\"mqtts2\": {} }", "unknown key \"mqtts2\"", "did you mean \"mqtts\"?"),
         ("{ §\"web\": {} }", "unknown key \"web\"", "the keys here are"),
-        ("{ \"mqtt\": { \"listen\": §null } }", "nothing listens", "such as \"0.0.0.0:1883\""),
+        (
+            "{ \"mqtt\": { \"listen\": §null }, \"mqtts\": { \"listen\": null }, \"websocket\": { \"listen\": null } }",
+            "nothing listens",
+            "such as \"0.0.0.0:1883\"",
+        ),
+        (
+            "{ \"mqtts\": { \"listen\": null }, \"websocket\": { \"listen\": null }, \"tls\": §\"required\" }",
+            "nobody could log in",
+            "for mqtts.listen",
+        ),
+        (
+            "{ \"mqtt\": { \"listen\": \"127.0.0.1:8883\" }, \"mqtts\": { \"listen\": §\"0.0.0.0:8883\" } }",
+            "mqtt.listen is the same place",
+            "another port",
+        ),
+        (
+            "{ \"websocket\": { \"listen\": §\"[::1]:8883\" }, \"mqtts\": { \"listen\": \"[::]:8883\" } }",
+            "mqtts.listen is the same place",
+            "another port",
+        ),
+        (
+            "{ \"mqtts\": { \"listen\": §\"8883\" } }",
+            "not an address with a port",
+            "such as \"0.0.0.0:8883\"",
+        ),
+        ("{ \"mqtts\": { \"cert\": §\"a.pem\" } }", "this certificate has no key", "as mqtts.key"),
+        ("{ \"mqtts\": { \"key\": §\"a.pem\" } }", "this key has no certificate", "as mqtts.cert"),
+        ("{ \"tls\": §true }", "not one of the choices", "\"optional\" or \"required\""),
         ("{ \"mqtt\": { \"listen\": §\"1883\" } }", "not an address with a port", "such as \"0.0.0.0:1883\""),
         ("{ \"mqtt\": { \"listen\": §1883 } }", "not an address with a port", "such as \"0.0.0.0:1883\""),
         ("{ \"host\": §\"\" }", "should be a text that is not empty", "pi.local"),
@@ -157,6 +213,8 @@ fn wrong_variables_are_named() {
         Some("{ \"host\": 1, \"limits\": { \"max_inflight\": 0 } }"),
         &[
             ("IOR_BRIDGE__MQTT__LISTEN", "null"),
+            ("IOR_BRIDGE__MQTTS__LISTEN", "null"),
+            ("IOR_BRIDGE__WEBSOCKET__LISTEN", "null"),
             ("IOR_BRIDGE__MQTT__LISTNE", "x"),
             ("IOR_BRIDGE__MQTT", "x"),
             ("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "many"),
