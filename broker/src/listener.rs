@@ -13,6 +13,7 @@ use crate::{
     admission::Waiting,
     codec::ReasonCode,
     connection::{self, Arrival},
+    handshake,
     shared::Shared,
     transport::{Channel, Tls, Transport},
 };
@@ -69,8 +70,7 @@ async fn serve_tls(shared: Arc<Shared>, waiting: Waiting, stream: TcpStream, arr
             connection::serve(shared, waiting, stream, arrival).await;
         }
         Ok(Err(error)) => {
-            let detail = format!("the TLS handshake failed: {error}");
-            shared.tell_refused(arrival.peer, None, ReasonCode::ProtocolError, &detail);
+            shared.tell_refused(arrival.peer, None, ReasonCode::ProtocolError, &handshake::why(&error));
         }
         Err(_) => {
             let detail = "its TLS handshake took too long";
