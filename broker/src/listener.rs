@@ -14,6 +14,7 @@ use crate::{
     admission::Waiting,
     codec::ReasonCode,
     connection::{self, Arrival},
+    handshake,
     shared::Shared,
     transport::{Channel, Tls, Transport},
     websocket::{self, WebSocket},
@@ -123,7 +124,7 @@ impl Newcomer {
     async fn shake_hands(&self, stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, String> {
         let handshake = TlsAcceptor::from(tls.current()).accept(stream);
         let outcome = self.step("TLS handshake", handshake).await?;
-        outcome.map_err(|error| format!("the TLS handshake failed: {error}"))
+        outcome.map_err(|error| handshake::why(&error))
     }
 
     async fn step<T>(&self, name: &str, step: impl Future<Output = T>) -> Result<T, String> {
