@@ -69,7 +69,8 @@ mod tests {
     fn rumqttd_is_always_off_and_rust_log_decides() {
         let log = Log { level: "info".to_owned(), format: LogFormat::Text };
         let shown = |rust_log| filter(&log, rust_log).unwrap().to_string();
-        for (rust_log, level) in [(None, "info"), (Some(""), "info"), (Some("debug,rumqttd=trace"), "debug")] {
+        for (rust_log, level) in [(None, "info"), (Some(""), "info"), (Some("debug,rumqttd=trace"), "debug")]
+        {
             let shown = shown(rust_log);
             assert!(shown.contains("rumqttd=off") && shown.contains("notify=off"), "{shown}");
             assert!(shown.ends_with(level) && !shown.contains("trace"), "{shown}");

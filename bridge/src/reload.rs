@@ -294,7 +294,8 @@ fn keep_until_restart(new: &mut Settings, running: &Settings) -> Vec<&'static st
 fn keep_listeners(new: &mut Settings, running: &Settings) {
     new.mqtt.listen = running.mqtt.listen;
     new.mqtts.listen = running.mqtts.listen;
-    keep_values(new, running, &["mqtt.listen", "mqtts.listen"]);
+    new.websocket.listen = running.websocket.listen;
+    keep_values(new, running, &["mqtt.listen", "mqtts.listen", "websocket.listen"]);
 }
 
 fn keep_values(new: &mut Settings, running: &Settings, keys: &[&str]) {

@@ -13,6 +13,7 @@ pub mod codec;
 mod connection;
 pub mod events;
 mod grace;
+mod handshake;
 mod keeping;
 mod lifetimes;
 pub mod limits;
@@ -30,6 +31,7 @@ pub mod store;
 mod subscriptions;
 pub mod transport;
 mod unkept;
+mod websocket;
 
 pub use broker::{Broker, PublishError, Serving, SessionInfo, StartError, Statistics};
 pub use revocation::Reconsidered;

@@ -1,5 +1,6 @@
 """What both scripts share: a client that is connected, or the reason why it is not."""
 
+import os
 import sys
 
 import paho.mqtt.client as mqtt
@@ -11,7 +12,10 @@ def connect(arguments, on_connect, persistent=False):
     host, port, client_id, username, password, version = arguments
     version = int(version)
     options = {} if version == mqtt.MQTTv5 else {"clean_session": not persistent}
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=version, **options)
+    transport = os.environ.get("IOR_PAHO_TRANSPORT", "tcp")
+    client = mqtt.Client(
+        mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=version, transport=transport, **options
+    )
     client.username_pw_set(username, password)
     client.max_inflight_messages_set(20)
 

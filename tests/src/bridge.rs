@@ -72,7 +72,7 @@ impl World {
     /// Without any configuration: the bridge writes the shipped one.
     pub fn empty() -> Self {
         let listen = |name: &str| (format!("IOR_BRIDGE__{name}__LISTEN"), "127.0.0.1:0".to_string());
-        let environment = ["MQTT", "MQTTS"].map(listen).into();
+        let environment = ["MQTT", "MQTTS", "WEBSOCKET"].map(listen).into();
         Self { disk: None, directory: TempDir::new().unwrap(), environment }
     }
 

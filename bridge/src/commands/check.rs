@@ -1,16 +1,17 @@
-//! `check`: is the configuration right, who may do what, and can the data directory keep what it is given?
+//! `check`: is the configuration right, who may do what, can the data directory keep what it is given, and do devices
+//! accept the certificate?
 
 use std::{path::Path, time::SystemTime};
 
 use serde_json::json;
 
-use super::{CommandError, data_dir::DataDir, print, print_json, table::table};
+use super::{CommandError, accepted::Accepted, data_dir::DataDir, print, print_json, table::table};
 use crate::{
     configuration::Configuration,
     policy::{Action, Rights},
     registry::{Connection, Device, End, Registry},
-    rotation::{Previous, Rotation},
-    settings::{Environment, Settings},
+    settings::Environment,
+    tls::{self, TlsError},
 };
 
 /// Arguments of `check`.
@@ -21,10 +22,11 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Checks the configuration and the data directory, and prints the access table.
+/// Checks the configuration, the data directory and the certificates, and prints the access table.
 ///
 /// # Errors
-/// The configuration is invalid (status 2), or the data directory cannot be written (status 1).
+/// The configuration is invalid (status 2), or the data directory cannot be written, the CA is damaged or devices refuse
+/// the certificate (status 1).
 pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     match Configuration::load(dir, environment) {
         Ok(configuration) => show(args, &configuration),
@@ -39,39 +41,43 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
 fn show(args: &Args, configuration: &Configuration) -> Result<(), CommandError> {
     let Configuration { settings, registry, .. } = configuration;
     let data_dir = DataDir::examine(settings);
-    let rotation = Rotation::load(&settings.data_dir);
-    let problem = data_dir.as_ref().and_then(DataDir::problem);
-    let problem = problem.or_else(|| rotation.as_ref().err().map(ToString::to_string));
-    let accepted = Accepted { settings, rotation: rotation.unwrap_or_default() };
+    let accepted = Accepted::examine(settings);
+    let tls = tls::examine(settings, SystemTime::now());
+    let error = error(data_dir.as_ref(), &accepted, &tls);
     if args.json {
-        print_json(&report(registry, data_dir.as_ref(), &accepted, problem.as_deref()))?;
-    } else {
-        print(&access_table(registry))?;
-        print(&rotation_table(registry, &accepted))?;
-        print(&data_dir.as_ref().map_or_else(String::new, DataDir::to_text))?;
-        let (devices, connections) = (registry.devices().len(), registry.connections().len());
+        print_json(&report(registry, data_dir.as_ref(), &accepted, &tls))?;
+        return error.map_or(Ok(()), |error| Err(CommandError::reported(error.status())));
+    }
+    print(&access_table(registry))?;
+    print(&accepted.to_text(registry))?;
+    print(&data_dir.as_ref().map_or_else(String::new, DataDir::to_text))?;
+    print(&tls.as_ref().map_or_else(|_| String::new(), certificates))?;
+    let (devices, connections) = (registry.devices().len(), registry.connections().len());
+    if error.as_ref().is_none_or(|error| error.status() == 1) {
         print(&format!("\nThe configuration is fine: {devices} devices, {connections} connections.\n"))?;
     }
-    match problem {
-        Some(_) if args.json => Err(CommandError::reported(1)),
-        Some(problem) => Err(CommandError::failed(problem)),
-        None => Ok(()),
-    }
+    error.map_or(Ok(()), Err)
 }
 
-/// Which previous passwords are accepted now.
-struct Accepted<'a> {
-    settings: &'a Settings,
-    rotation: Rotation,
+/// The first thing that is wrong beside the configuration's text.
+fn error(
+    data_dir: Option<&DataDir>,
+    accepted: &Accepted<'_>,
+    tls: &Result<tls::Report, TlsError>,
+) -> Option<CommandError> {
+    let of_data_dir = data_dir.and_then(DataDir::problem).or_else(|| accepted.problem());
+    of_data_dir.map(CommandError::failed).or_else(|| match tls {
+        Ok(report) => report.fault.as_ref().map(CommandError::failed),
+        Err(error) => Some(error.clone().into()),
+    })
 }
 
-impl Accepted<'_> {
-    fn of(&self, device: &Device) -> Vec<Previous> {
-        let now = SystemTime::now();
-        let window = self.settings.limits.rotation_window;
-        let name = device.user_name();
-        self.rotation.previous(&name, window).filter(|previous| now < previous.until).collect()
+fn certificates(report: &tls::Report) -> String {
+    let mut text = format!("\nTLS: {}.\n", report.what);
+    for notice in &report.notices {
+        text.push_str(&format!("warning: {notice}\n"));
     }
+    text
 }
 
 /// Connections, and what every device may publish and subscribe to.
@@ -126,41 +132,12 @@ fn access_rows(registry: &Registry) -> Vec<[String; 3]> {
     rows
 }
 
-/// Devices whose previous passwords are accepted still; empty if there are none.
-fn rotation_table(registry: &Registry, accepted: &Accepted<'_>) -> String {
-    let row = |device: &Device, previous: &Previous| {
-        let time = |time| humantime::format_rfc3339_seconds(time).to_string();
-        [
-            device.user_name(),
-            device.secret_version.to_string(),
-            previous.version.to_string(),
-            time(previous.until),
-            previous.last_used.map_or_else(|| "never".to_owned(), time),
-        ]
-    };
-    let of_device = |device| accepted.of(device).into_iter().map(move |previous| row(device, &previous));
-    let rows: Vec<_> = registry.devices().iter().flat_map(of_device).collect();
-    if rows.is_empty() {
-        return String::new();
-    }
-    let header = ["DEVICE", "VERSION", "PREVIOUS", "ACCEPTED UNTIL", "LAST USED"];
-    format!("\n{}", table(header, &rows))
-}
-
 fn report(
     registry: &Registry,
     data_dir: Option<&DataDir>,
     accepted: &Accepted<'_>,
-    problem: Option<&str>,
+    tls: &Result<tls::Report, TlsError>,
 ) -> serde_json::Value {
-    let previous = |previous: Previous| {
-        let time = |time| humantime::format_rfc3339_seconds(time).to_string();
-        json!({
-            "version": previous.version,
-            "accepted_until": time(previous.until),
-            "last_used": previous.last_used.map(time),
-        })
-    };
     let device = |(device, rights): (&Device, &Rights)| {
         json!({
             "user": &*device.user,
@@ -169,7 +146,7 @@ fn report(
             "type": device.kind,
             "disabled": device.disabled,
             "secret_version": device.secret_version,
-            "previous": accepted.of(device).into_iter().map(previous).collect::<Vec<_>>(),
+            "previous": accepted.to_json(device),
             "username": rights.name(),
             "publish": rights.allowed(Action::Publish),
             "subscribe": rights.allowed(Action::Subscribe),
@@ -182,9 +159,12 @@ fn report(
         })
     };
     json!({
-        "ok": problem.is_none(),
-        "problem": problem,
+        "ok": error(data_dir, accepted, tls).is_none(),
         "data_dir": data_dir.map(DataDir::to_json),
+        "tls": match tls {
+            Ok(report) => json!({ "what": report.what, "warnings": report.notices, "problem": report.fault }),
+            Err(error) => json!({ "problem": error.to_string() }),
+        },
         "devices": registry.devices().iter().zip(&Rights::of_all(registry)).map(device).collect::<Vec<_>>(),
         "connections": registry.connections().iter().map(connection).collect::<Vec<_>>(),
     })

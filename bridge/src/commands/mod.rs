@@ -1,10 +1,12 @@
 //! What the command line does: one file per command.
 
+mod accepted;
 pub mod check;
 mod client;
 pub mod credentials;
 mod data_dir;
 pub mod explain;
+mod failure;
 pub mod latency;
 pub mod publish;
 pub mod rotate;
@@ -12,6 +14,7 @@ pub mod run;
 pub mod store;
 pub mod subscribe;
 mod table;
+mod tunnel;
 
 use std::{
     fmt,

@@ -137,7 +137,7 @@ fn every_snippet_holds_all_that_is_needed_and_quotes_it() {
 }
 
 fn reach(host: &str, port: Option<u16>) -> Reach {
-    Reach { host: host.to_owned(), port, tls_port: None, ca: None }
+    Reach { host: host.to_owned(), port, tls_port: None, ca: None, websocket_port: None }
 }
 
 fn mode(path: &Path) -> u32 {

@@ -20,7 +20,7 @@ use std::{
 
 use ior_broker::store::{Durability as StoreDurability, StoreSettings};
 use layers::Layers;
-pub use network::{Mqtt, Mqtts, PairFiles, TlsUse};
+pub use network::{Mqtt, Mqtts, PairFiles, TlsUse, WebSocket};
 pub use queue::OwnQueue;
 pub(crate) use queue::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, WHEN_FULL};
 
@@ -49,6 +49,8 @@ pub struct Settings {
     pub mqtt: Mqtt,
     /// MQTT over TLS.
     pub mqtts: Mqtts,
+    /// MQTT over WebSocket.
+    pub websocket: WebSocket,
     /// What TLS is for.
     pub tls: TlsUse,
     /// Secret key, store, CA and credential files.
@@ -206,7 +208,7 @@ impl Settings {
             level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
             format: layers.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
         };
-        let (mqtt, mqtts, tls) = network?;
+        let (mqtt, mqtts, websocket, tls) = network?;
         let host = host?.unwrap_or_else(host_name);
         let data_dir = match data_dir? {
             Some(data_dir) => beside(dir).join(data_dir),
@@ -219,6 +221,7 @@ impl Settings {
             host,
             mqtt,
             mqtts,
+            websocket,
             tls,
             data_dir,
             durability: durability?,

@@ -8,6 +8,7 @@ fn nothing_is_needed() {
     assert_eq!(settings.mqtt, Mqtt { listen: Some("0.0.0.0:1883".parse().unwrap()) });
     let listen = Some("0.0.0.0:8883".parse().unwrap());
     assert_eq!(settings.mqtts, Mqtts { listen, pair: None, client_ca: None });
+    assert_eq!(settings.websocket, WebSocket { listen: Some("0.0.0.0:8083".parse().unwrap()) });
     assert_eq!(settings.tls, TlsUse::Optional);
     assert!(!settings.host.is_empty());
     assert!(settings.data_dir.ends_with("data"));
@@ -100,6 +101,9 @@ fn one_listener_is_enough() {
     let off = |name| load(None, &[(name, "null")]).unwrap();
     assert_eq!(off("IOR_BRIDGE__MQTT__LISTEN").mqtt.listen, None);
     assert_eq!(off("IOR_BRIDGE__MQTTS__LISTEN").mqtts.listen, None);
+    assert_eq!(off("IOR_BRIDGE__WEBSOCKET__LISTEN").websocket.listen, None);
+    let only_websocket = r#"{ "mqtt": { "listen": null }, "mqtts": { "listen": null }, "tls": "required" }"#;
+    assert!(load(Some(only_websocket), &[]).is_ok(), "it speaks TLS too");
     // Ports that the system chooses are never the same.
     let chosen = [("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0"), ("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")];
     assert!(load(None, &chosen).is_ok());
@@ -145,18 +149,23 @@ fn wrong_values_are_found_where_they_stand() {
         ("{ §\"mqtts2\": {} }", "unknown key \"mqtts2\"", "did you mean \"mqtts\"?"),
         ("{ §\"web\": {} }", "unknown key \"web\"", "the keys here are"),
         (
-            "{ \"mqtt\": { \"listen\": §null }, \"mqtts\": { \"listen\": null } }",
+            "{ \"mqtt\": { \"listen\": §null }, \"mqtts\": { \"listen\": null }, \"websocket\": { \"listen\": null } }",
             "nothing listens",
             "such as \"0.0.0.0:1883\"",
         ),
         (
-            "{ \"mqtts\": { \"listen\": null }, \"tls\": §\"required\" }",
+            "{ \"mqtts\": { \"listen\": null }, \"websocket\": { \"listen\": null }, \"tls\": §\"required\" }",
             "nobody could log in",
             "for mqtts.listen",
         ),
         (
             "{ \"mqtt\": { \"listen\": \"127.0.0.1:8883\" }, \"mqtts\": { \"listen\": §\"0.0.0.0:8883\" } }",
             "mqtt.listen is the same place",
+            "another port",
+        ),
+        (
+            "{ \"websocket\": { \"listen\": §\"[::1]:8883\" }, \"mqtts\": { \"listen\": \"[::]:8883\" } }",
+            "mqtts.listen is the same place",
             "another port",
         ),
         (
@@ -205,6 +214,7 @@ fn wrong_variables_are_named() {
         &[
             ("IOR_BRIDGE__MQTT__LISTEN", "null"),
             ("IOR_BRIDGE__MQTTS__LISTEN", "null"),
+            ("IOR_BRIDGE__WEBSOCKET__LISTEN", "null"),
             ("IOR_BRIDGE__MQTT__LISTNE", "x"),
             ("IOR_BRIDGE__MQTT", "x"),
             ("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "many"),

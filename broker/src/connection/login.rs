@@ -1,6 +1,6 @@
 //! From the first byte to a grant, or to the refusal that the client is told.
 
-use std::{future::poll_fn, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, num::NonZeroU16, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -15,10 +15,12 @@ use crate::{
         ConnAck, ConnAckProperties, Connect, ConnectError, ReasonCode, ServerPacket, Version, Will,
         decode_connect, packet_length,
     },
+    handshake::TLS_HANDSHAKE,
     limits::Limits,
     message::{Message, MessageParts},
     session::{ClientSettings, PendingWill},
     shared::Shared,
+    transport::Violation,
 };
 
 /// A client that may come in.
@@ -208,6 +210,13 @@ impl NotLoggedIn {
         Self { version: None, reason: ReasonCode::ProtocolError, user_name: None, detail: detail.into() }
     }
 
+    fn unreadable(error: &io::Error) -> Self {
+        match Violation::of(error) {
+            Some(Violation(what)) => Self::silent(what),
+            None => Self::silent(&format!("reading failed: {error}")),
+        }
+    }
+
     fn undecodable(error: ConnectError) -> Self {
         let (version, reason) = match error {
             ConnectError::NotConnect => (None, ReasonCode::ProtocolError),
@@ -241,6 +250,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
             Err(error) if error.reason == ReasonCode::PacketTooLarge => {
                 return Err(NotLoggedIn::silent("its CONNECT is larger than limits.max_connect_size"));
             }
+            Err(_) if wire.input.first() == Some(&TLS_HANDSHAKE) => {
+                return Err(NotLoggedIn::silent(
+                    "it speaks TLS, which this port does not: give it the port of MQTT over TLS",
+                ));
+            }
             Err(error) => return Err(NotLoggedIn::silent(error.what)),
             Ok(Some(length)) if length <= wire.input.len() => {
                 let rest = wire.input.split_off(length);
@@ -251,7 +265,7 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
         match poll_fn(|cx| wire.poll_read(cx, max_size as usize)).await {
             Ok(0) => return Err(NotLoggedIn::silent("the connection was closed before its CONNECT")),
             Ok(_) => {}
-            Err(error) => return Err(NotLoggedIn::silent(&format!("reading failed: {error}"))),
+            Err(error) => return Err(NotLoggedIn::unreadable(&error)),
         }
     }
 }

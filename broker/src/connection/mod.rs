@@ -8,6 +8,7 @@ mod wire;
 
 use std::{
     future::{Future, poll_fn},
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -38,7 +39,7 @@ use crate::{
     session::{PendingWill, Session},
     shared::{Matches, Shared},
     store::Sequence,
-    transport::Channel,
+    transport::{Channel, Violation},
 };
 
 /// How long a client has to read the last packet.
@@ -84,6 +85,19 @@ where
             () = refuse(&shared, wire, arrival.peer, &refused) => {}
             () = waiting.must_give_way() => {}
         },
+    }
+}
+
+/// Ends a connection that does not get as far as MQTT with an answer in the protocol below it.
+pub async fn turn_away<S>(waiting: &Waiting, stream: S, answer: Vec<u8>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut wire = Wire::new(stream);
+    wire.output = answer;
+    tokio::select! {
+        () = close(wire) => {}
+        () = waiting.must_give_way() => {}
     }
 }
 
@@ -212,6 +226,14 @@ impl Ending {
     fn publishes_will(&self) -> bool {
         self.0 != DisconnectCause::Client(ReasonCode::Success)
     }
+
+    /// The stream has ended, or failed.
+    fn of_stream(error: Option<&io::Error>) -> Self {
+        Self(match error.and_then(Violation::of) {
+            Some(Violation(what)) => DisconnectCause::Violation { reason: ReasonCode::ProtocolError, what },
+            None => DisconnectCause::Closed,
+        })
+    }
 }
 
 impl From<DecodeError> for Ending {
@@ -319,7 +341,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         if self.wire.backlog() < WRITE_AHEAD && !self.answers.are_many() {
             match self.wire.poll_read(cx, READ_SIZE) {
                 Poll::Ready(Ok(read)) if read > 0 => return Poll::Ready(Ok(())),
-                Poll::Ready(_) => return Poll::Ready(Err(Ending(DisconnectCause::Closed))),
+                Poll::Ready(read) => return Poll::Ready(Err(Ending::of_stream(read.err().as_ref()))),
                 Poll::Pending => {}
             }
         }

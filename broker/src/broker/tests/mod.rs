@@ -7,6 +7,7 @@ mod lifetimes;
 mod live_death;
 mod revocation;
 mod takeover;
+mod websocket;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
