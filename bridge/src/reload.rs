@@ -118,6 +118,8 @@ impl Reloader {
                 _ = look.tick() => false,
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => false,
             };
+            // Before it is read: what changes afterwards is noticed, wherever a file leads by now.
+            self.watch.set(&files(&self.running.configuration));
             again = match self.reload(asked).await {
                 Next::Again => Some(Instant::now() + AGAIN),
                 Next::Wait => None,
