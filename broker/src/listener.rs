@@ -1,6 +1,6 @@
 //! Accepts connections and gives each a task of its own, so that no client's handshake delays another's.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -13,6 +13,7 @@ use crate::{
     admission::Waiting,
     codec::ReasonCode,
     connection::{self, Arrival},
+    limits::Limit,
     shared::Shared,
     transport::{Channel, Tls, Transport},
 };
@@ -32,10 +33,17 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let limits = shared.limits.load();
+                let now = Instant::now();
+                let most = limits.connections_per_address;
+                let Some(place) = shared.addresses.enter(peer.ip(), most, now) else {
+                    turn_away(&shared, peer);
+                    continue;
+                };
                 prepare(&stream);
                 let waiting = shared.admission.enter();
-                let due = Instant::now() + shared.limits.load().connect_timeout;
-                let arrival = Arrival { peer, channel: Channel::Tcp, due };
+                let due = now + limits.connect_timeout;
+                let arrival = Arrival { peer, channel: Channel::Tcp, due, place: Arc::new(place) };
                 match transport.clone() {
                     Transport::Tcp => {
                         tokio::spawn(connection::serve(Arc::clone(&shared), waiting, stream, arrival));
@@ -73,10 +81,18 @@ async fn serve_tls(shared: Arc<Shared>, waiting: Waiting, stream: TcpStream, arr
             shared.tell_refused(arrival.peer, None, ReasonCode::ProtocolError, &detail);
         }
         Err(_) => {
-            let detail = "its TLS handshake took too long";
+            let detail = "its TLS handshake took longer than limits.connect_timeout";
+            shared.counters.limits.count(Limit::ConnectTimeout);
             shared.tell_refused(arrival.peer, None, ReasonCode::ProtocolError, detail);
         }
     }
+}
+
+/// Its socket is closed at once: an answer would cost more than the limit spares.
+fn turn_away(shared: &Shared, peer: SocketAddr) {
+    let detail = "its address has limits.connections_per_address connections already";
+    shared.counters.limits.count(Limit::ConnectionsPerAddress);
+    shared.tell_refused(peer, None, ReasonCode::QuotaExceeded, detail);
 }
 
 /// A client can be served without either option, only less well.
