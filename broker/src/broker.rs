@@ -20,12 +20,13 @@ use tokio::{
 use crate::{
     access::{Access, Flow},
     admission::Admission,
+    allowance::Allowances,
     clock,
     codec::{ForwardedProperties, QoS, ReasonCode, is_valid_topic_name},
     events::{Counters, Event, Events},
     grace::Grace,
     keeping::Keeper,
-    limits::Limits,
+    limits::{Limit, LimitCounts, Limits},
     listener,
     live::{LiveError, LiveLane, LiveSettings},
     message::{Message, MessageParts},
@@ -74,6 +75,8 @@ pub struct Statistics {
     pub live_restarts: u64,
     /// Retained messages.
     pub retained: usize,
+    /// How often each limit acted.
+    pub limits: LimitCounts,
 }
 
 /// Why [`Broker::publish`] could not do all that it was asked to.
@@ -181,6 +184,9 @@ impl Broker {
         let shared = Arc::new(Shared {
             access,
             admission: Arc::new(Admission::new(&limits)),
+            addresses: Arc::default(),
+            guesses: Mutex::default(),
+            allowances: Allowances::default(),
             sessions: Registry::new(contents.starts),
             subscriptions,
             retained: Retained::new(RetainedLimits {
@@ -306,6 +312,7 @@ impl Broker {
             live_lost: self.shared.live.lost(),
             live_restarts: self.shared.live.restarts(),
             retained: self.shared.retained.len(),
+            limits: counters.limits.read().with(Limit::Logins, self.shared.admission.gave_way()),
         }
     }
 

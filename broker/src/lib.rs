@@ -6,13 +6,16 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod addresses;
 mod admission;
+mod allowance;
 mod broker;
 mod clock;
 pub mod codec;
 mod connection;
 pub mod events;
 mod grace;
+mod guessing;
 mod handshake;
 mod keeping;
 mod lifetimes;
