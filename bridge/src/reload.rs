@@ -111,13 +111,15 @@ impl Reloader {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut again = None;
         loop {
-            // All of these read everything, so a change that one of them forgets is not missed.
             let asked = tokio::select! {
                 Some(()) = hangup.recv() => true,
                 () = self.watch.change() => false,
                 _ = look.tick() => false,
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => false,
             };
+            if !asked {
+                self.watch.settle().await;
+            }
             // Before it is read: what changes afterwards is noticed, wherever a file leads by now.
             self.watch.set(&files(&self.running.configuration));
             again = match self.reload(asked).await {

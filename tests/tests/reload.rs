@@ -102,7 +102,7 @@ fn limits_and_the_log_follow() {
         said.contains("limits.queue_messages is 2 (was 100000); log.level is debug (was info)"),
         "{said}"
     );
-    let mut answer = |client: &mut Client| {
+    let answer = |client: &mut Client| {
         client.send(Publish::new(&of_a.publish, "x").qos(1, 1));
         client.expect_ack(Kind::PubAck, 1).reason
     };
@@ -210,7 +210,8 @@ fn editors_have_their_ways() {
         json!({ "devices": [first, device(2), device(3), device(4)] }).to_string()
     };
     let beside = |name: &str| config.join(name);
-    let ways: [(&str, &dyn Fn(&str)); 5] = [
+    type Way<'a> = &'a dyn Fn(&str);
+    let ways: [(&str, Way<'_>); 5] = [
         ("in place", &|text| fs::write(&file, text).unwrap()),
         ("renamed", &|text| {
             fs::write(beside(".devices.json.tmp"), text).unwrap();

@@ -69,7 +69,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         .map_err(|error| cannot_start(&settings.data_dir, &error))?;
     // Before anything follows what happens: neither the log nor presence shall tell of it.
     let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
-    let took = self_test.run(&broker, &live).await.map_err(CommandError::failed)?;
+    let limits = settings.limits.for_broker();
+    let took = self_test.run(&broker, &live, &limits).await.map_err(CommandError::failed)?;
     tracing::info!("self-test passed in {} ms", took.as_millis());
 
     let labels = Labels::new(registry);

@@ -67,10 +67,13 @@ impl Watch {
         }
     }
 
-    /// Waits until a file has changed and then none for a while. If this is dropped, a change that it waited with is
-    /// forgotten.
+    /// Waits until a file has changed.
     pub async fn change(&self) {
         self.changed.notified().await;
+    }
+
+    /// Waits until no file has changed for a while, so that whoever writes several, or one in steps, is done.
+    pub async fn settle(&self) {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && timeout(QUIET, self.changed.notified()).await.is_ok() {}
     }
@@ -152,6 +155,7 @@ mod tests {
         for (number, step) in steps.iter().enumerate() {
             step();
             assert!(timeout(LONG, watch.change()).await.is_ok(), "step {number}");
+            watch.settle().await;
         }
         fs::create_dir(&config).unwrap();
         watch.set(&files);

@@ -109,6 +109,7 @@ struct World {
     broker: Broker,
     live: LivePolicy,
     test: SelfTest,
+    limits: Limits,
 }
 
 impl World {
@@ -121,12 +122,13 @@ impl World {
         let rotations = Rotations::new(Path::new("/nowhere"), Rotation::default());
         let live = LivePolicy::new(policy, Arc::new(rotations));
         let access = Arc::new(Faulty { live: live.clone(), broken });
-        let broker = Broker::start(access, settings.limits.for_broker(), None).unwrap();
-        Self { broker, live, test }
+        let limits = Limits { connections: 2, connections_per_address: 1, ..settings.limits.for_broker() };
+        let broker = Broker::start(access, limits.clone(), None).unwrap();
+        Self { broker, live, test, limits }
     }
 
     async fn run(&self) -> Result<Duration, SelfTestError> {
-        let result = self.test.run(&self.broker, &self.live).await;
+        let result = self.test.run(&self.broker, &self.live, &self.limits).await;
         self.broker.stop().await;
         result
     }

@@ -251,7 +251,7 @@ impl Settings {
     fn limits(layers: &mut Layers) -> Option<Limits> {
         const GIB: usize = 1 << 30;
         const DAY: u64 = 24 * 60 * 60;
-        let connections = layers.count("limits.connections", 1..=1_000_000);
+        let connections = layers.count("limits.connections", 2..=1_000_000);
         let connections_per_address = layers.count("limits.connections_per_address", 0..=1_000_000);
         let logins = layers.count("limits.logins", 1..=1_000_000);
         let connect_timeout = layers.duration("limits.connect_timeout", 1..=600);
