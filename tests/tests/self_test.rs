@@ -15,7 +15,7 @@ fn it_passes_before_the_bridge_is_ready_and_nobody_hears_of_it() {
         client.subscribe(&own.subscribe, 2);
         client.disconnect();
         let mut other = bridge.connect(V5, peer);
-        other.publish(&peer.publish, &format!("for {}", own.login.username), 1);
+        other.publish(&peer.publish, format!("for {}", own.login.username), 1);
         other.disconnect();
         // The other one's session is kept as well, and a device has only one here.
         let (client, _) = bridge.connect_persistent(V5, peer);
