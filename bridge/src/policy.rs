@@ -12,6 +12,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 use ior_broker::{
     access::{Flow, Login, Refusal},
     codec::ReasonCode,
+    limits::{FlowLimits, QueueLimits, WhenFull},
 };
 pub use live::LivePolicy;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -26,6 +27,13 @@ use crate::{
 
 /// Longest part of what a stranger sent that is repeated in the log, in characters.
 const MAX_ECHO: usize = 64;
+
+/// Presence messages that wait for a device: only the newest matter.
+const PRESENCE: FlowLimits = FlowLimits {
+    queue: QueueLimits { messages: 16, bytes: 16 << 10 },
+    max_age: None,
+    when_full: WhenFull::DropOldest,
+};
 
 /// The compiled configuration.
 pub struct Policy {
@@ -164,17 +172,20 @@ impl Policy {
     }
 }
 
-/// One flow for each direction of each connection: what the device `a` publishes in `u/c`, under the name `u/c/a`. No
-/// device has the code `presence`, so presence messages are in none.
+/// One flow for each direction of each connection: what the device `a` publishes in `u/c`, under the name `u/c/a`. And one
+/// for its presence messages, `u/c/presence`: no device has that code.
 fn flows(registry: &Registry, limits: &Limits) -> HashMap<Arc<str>, Flow> {
-    let mut flows = HashMap::with_capacity(2 * registry.connections().len());
+    let mut flows = HashMap::with_capacity(3 * registry.connections().len());
+    let mut add = |name: Arc<str>, limits: FlowLimits| {
+        flows.insert(Arc::clone(&name), Flow { name, limits });
+    };
     for connection in registry.connections() {
+        let base = format!("{}/{}", connection.user, connection.id);
         for end in End::BOTH {
             let code = &registry.end(connection, end).code;
-            let name: Arc<str> = format!("{}/{}/{code}", connection.user, connection.id).into();
-            let flow = Flow { name: Arc::clone(&name), limits: limits.flow(&connection.queue) };
-            flows.insert(name, flow);
+            add(format!("{base}/{code}").into(), limits.flow(&connection.queue));
         }
+        add(format!("{base}/presence").into(), PRESENCE);
     }
     flows
 }
@@ -217,6 +228,14 @@ impl Rights {
     /// May the device subscribe to this Topic Filter?
     pub fn may_subscribe(&self, filter: &str) -> bool {
         self.decide(Action::Subscribe, filter).is_allowed()
+    }
+
+    /// May the device hear the topics of a flow of the policy?
+    pub fn may_hear(&self, flow: &str) -> bool {
+        let mut levels = flow.split('/');
+        let Ok((_, peer)) = self.connection(&mut levels) else { return false };
+        let level = levels.next();
+        (level == Some(peer) || level == Some("presence")) && levels.next().is_none()
     }
 
     /// May the device publish to this Topic Name, or subscribe to this Topic Filter?

@@ -210,7 +210,8 @@ fn each_direction_of_a_connection_is_a_flow() {
         ("u/c/b/x", Some("u/c/b")),
         ("u/e/a/x", Some("u/e/a")),
         ("u/c/d/x", None),
-        ("u/c/presence/a", None),
+        ("u/c/presence/a", Some("u/c/presence")),
+        ("u/c/presence", Some("u/c/presence")),
         ("u/c/ab", None),
         ("u/c", None),
         ("u/c/", None),
@@ -223,6 +224,24 @@ fn each_direction_of_a_connection_is_a_flow() {
     let [own, other] = ["u/e/d/x", "u/c/a/x"].map(|topic| policy.flow(topic).unwrap().limits);
     assert_eq!((own.queue.messages, own.queue.bytes, own.max_age), (5, 4096, Some(Duration::from_secs(60))));
     assert_eq!((other.queue.messages, other.queue.bytes, other.max_age), (100_000, 4096, None));
+    let presence = policy.flow("u/c/presence/a").unwrap().limits;
+    assert_eq!((presence.queue.messages, presence.when_full), (16, WhenFull::DropOldest));
+    let all = Rights::of_all(&registry(1));
+    for (flow, heard) in [
+        ("u/c/b", true),
+        ("u/e/d", true),
+        ("u/c/presence", true),
+        ("u/c/a", false),
+        ("u/c/d", false),
+        ("u/x/b", false),
+        ("v/c/b", false),
+        ("u/c/b/x", false),
+        ("u/c/presence/b", false),
+        ("u/c", false),
+        ("", false),
+    ] {
+        assert_eq!(all[0].may_hear(flow), heard, "{flow}");
+    }
     assert!(Arc::ptr_eq(&policy.flow("u/c/a/x").unwrap().name, &policy.flow("u/c/a/y").unwrap().name));
 }
 
