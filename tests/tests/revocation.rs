@@ -28,7 +28,7 @@ enum Loses {
 #[test]
 fn what_waited_and_what_was_in_flight_goes_and_nothing_else() {
     for version in ON_BOTH_VERSIONS {
-        for loses in [Loses::TheConnection, Loses::ItsPlace, Loses::ItsPermission] {
+        for loses in [Loses::TheConnection, Loses::ItsPlace] {
             let bridge = world().start();
             let (one, two) = ends(&bridge, "gone");
             let (same, three) = ends(&bridge, "stays");
@@ -77,6 +77,19 @@ fn what_waited_and_what_was_in_flight_goes_and_nothing_else() {
             away.expect_silence();
         }
     }
+}
+
+#[test]
+fn what_a_device_has_published_before_it_was_disabled_still_arrives() {
+    let bridge = world().start();
+    let (one, two) = ends(&bridge, "gone");
+    kept(&bridge, V5, &one, "away", &[&one.subscribe]).disconnect();
+    let mut of_two = bridge.connect(V5, &two);
+    of_two.publish(&two.publish, "before", 1);
+    reconfigure(&bridge, Some(Loses::ItsPermission));
+    of_two.expect_ended(0x98);
+    // Acknowledged is kept: the connection is still there, and so is the receiver's right to hear it.
+    resumed(&bridge, V5, &one, "away").expect_payload("before");
 }
 
 #[test]
