@@ -3,6 +3,7 @@
 //!
 //! - [`Broker`]: the library's example, where every client may do everything.
 //! - [`Bridge`]: the real binary on directories of its own.
+//! - [`Audience`]: all of its devices, and what they hear.
 //! - [`clients`]: mosquitto's clients, paho-mqtt and rumqttc, for both versions.
 //! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
 //! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod audience;
 mod bridge;
 mod broker;
 pub mod clients;
@@ -23,6 +25,7 @@ pub mod process;
 mod random;
 pub mod raw;
 
+pub use audience::{Audience, Heard};
 pub use bridge::{Bridge, Credentials, End, World, binary};
 pub use broker::{Broker, ON_BOTH_VERSIONS};
 pub use peer::{Happened, Peer};
