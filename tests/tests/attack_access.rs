@@ -127,7 +127,7 @@ fn a_subscribe_of_nothing_but_denied_filters_is_answered_whole() {
         let mut client = bridge.connect(version, &to);
         client.subscribe(&end_of(&from), 1);
         let filter = |number: usize| format!("default/connection-{number}/+/#");
-        client.send((0..MANY).fold(Subscribe::new(1), |all, number| all.filter(filter(number), 2)));
+        client.send((0..MANY).fold(Subscribe::new(1), |all, number| all.filter(&filter(number), 2)));
         let codes = client.expect_suback(1);
         assert_eq!(codes.len(), MANY);
         assert!(codes.iter().all(|code| [0x80, 0x87, 0x97].contains(code)), "{codes:02x?}");
@@ -209,7 +209,7 @@ fn a_hundred_filters_of_the_greatest_depth_do_not_delay_others() {
             let level = |level: usize| if level % 7 == number % 7 || level == number { "a" } else { "+" };
             format!("{peer}/{}", (0..61).map(level).collect::<Vec<_>>().join("/"))
         };
-        greedy.send((0..100).fold(Subscribe::new(1), |all, number| all.filter(filter(number), 1)));
+        greedy.send((0..100).fold(Subscribe::new(1), |all, number| all.filter(&filter(number), 1)));
         assert_eq!(greedy.expect_suback(1).len(), 100);
         let mut publisher = bridge.connect(version, &from);
         let deep = format!("{peer}/{}", ["a"; 61].join("/"));

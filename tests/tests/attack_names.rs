@@ -321,7 +321,7 @@ fn texts() -> impl Iterator<Item = &'static [u8]> {
     STRANGE.iter().chain(SEPARATORS).map(|text| text.as_bytes())
 }
 
-fn login(who: &Credentials, client_id: impl AsRef<[u8]>) -> Connect {
+fn login(who: &Credentials, client_id: &(impl AsRef<[u8]> + ?Sized)) -> Connect {
     Connect::new(client_id).user_name(&who.login.username).password(&who.login.password)
 }
 

@@ -56,6 +56,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     fn handle_publish(&mut self, publish: &Publish<'_>) -> Result<(), Ending> {
         Counters::add(&self.shared.counters.published, 1);
         if !self.limits.allow_topic(publish.topic) {
+            if let Some(alias) = publish.topic_alias {
+                self.session.inbound.lock().forget_alias(alias);
+            }
             return self.refuse_publish(publish, ReasonCode::TopicNameInvalid);
         }
         let message = {

@@ -66,7 +66,7 @@ pub struct Will {
 
 impl Connect {
     /// Clean, without keep alive, will and login.
-    pub fn new(client_id: impl AsRef<[u8]>) -> Self {
+    pub fn new(client_id: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         Self {
             client_id: client_id.as_ref().to_vec(),
             clean: true,
@@ -106,7 +106,7 @@ impl Connect {
     }
 
     /// User Name.
-    pub fn user_name(mut self, name: impl AsRef<[u8]>) -> Self {
+    pub fn user_name(mut self, name: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         self.user_name = Some(name.as_ref().to_vec());
         self
     }
@@ -164,7 +164,7 @@ impl Encode for Connect {
 
 impl Will {
     /// QoS 0, not retained.
-    pub fn new(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Self {
+    pub fn new(topic: &(impl AsRef<[u8]> + ?Sized), payload: impl AsRef<[u8]>) -> Self {
         Self {
             topic: topic.as_ref().to_vec(),
             payload: payload.as_ref().to_vec(),
@@ -207,7 +207,7 @@ pub struct Publish {
 
 impl Publish {
     /// QoS 0.
-    pub fn new(topic: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Self {
+    pub fn new(topic: &(impl AsRef<[u8]> + ?Sized), payload: impl AsRef<[u8]>) -> Self {
         Self {
             topic: topic.as_ref().to_vec(),
             payload: payload.as_ref().to_vec(),
@@ -326,7 +326,7 @@ impl Subscribe {
     }
 
     /// One more filter with its options byte, which is the QoS or-ed with the constants above.
-    pub fn filter(mut self, filter: impl AsRef<[u8]>, options: u8) -> Self {
+    pub fn filter(mut self, filter: &(impl AsRef<[u8]> + ?Sized), options: u8) -> Self {
         self.filters.push((filter.as_ref().to_vec(), options));
         self
     }
