@@ -13,7 +13,7 @@ use crate::{
     clock,
     codec::{
         ConnAck, ConnAckProperties, Connect, ConnectError, ReasonCode, ServerPacket, Version, Will,
-        decode_connect, packet_length,
+        begins_connect, decode_connect, packet_length,
     },
     limits::Limits,
     message::{Message, MessageParts},
@@ -237,6 +237,9 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
     max_size: u32,
 ) -> Result<Vec<u8>, NotLoggedIn> {
     loop {
+        if wire.input.first().is_some_and(|first| !begins_connect(*first)) {
+            return Err(NotLoggedIn::undecodable(ConnectError::NotConnect));
+        }
         match packet_length(&wire.input, max_size) {
             Err(error) if error.reason == ReasonCode::PacketTooLarge => {
                 return Err(NotLoggedIn::silent("its CONNECT is larger than limits.max_connect_size"));

@@ -93,7 +93,10 @@ where
 {
     shared.tell_refused(peer, refused.user_name.as_deref(), refused.reason, &refused.detail);
     refused.write_connack(&mut wire.output);
-    close(wire).await;
+    // Whoever is told nothing has nothing to read, and holds nothing from here on.
+    if !wire.output.is_empty() {
+        close(wire).await;
+    }
 }
 
 async fn serve_client<S>(shared: &Arc<Shared>, mut wire: Wire<S>, arrival: &Arrival, client: LoggedIn)
