@@ -125,7 +125,10 @@ where
         sleep(refused.delay).await;
     }
     refused.write_connack(&mut wire.output);
-    close(wire).await;
+    // Whoever is told nothing has nothing to read, and holds nothing from here on.
+    if !wire.output.is_empty() {
+        close(wire).await;
+    }
 }
 
 async fn refuse<S>(shared: &Shared, wire: Wire<S>, arrival: &Arrival, refused: &NotLoggedIn)
