@@ -12,6 +12,7 @@ mod clock;
 pub mod codec;
 mod connection;
 pub mod events;
+mod handshake;
 mod keeping;
 mod lifetimes;
 pub mod limits;

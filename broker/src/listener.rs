@@ -14,6 +14,7 @@ use crate::{
     admission::Waiting,
     codec::ReasonCode,
     connection::{self, Arrival},
+    handshake::{self, TLS_HANDSHAKE},
     shared::Shared,
     transport::{Channel, Tls, Transport},
     websocket::{self, WebSocket},
@@ -107,13 +108,11 @@ impl Newcomer {
 
     /// With a TLS handshake if its first byte is that of one.
     async fn take_off_tls(&mut self, stream: TcpStream, tls: Option<Tls>) -> Result<Box<dyn Stream>, String> {
-        /// The content type of a TLS record that holds a handshake.
-        const HANDSHAKE: u8 = 22;
         let Some(tls) = tls else { return Ok(Box::new(stream)) };
         let mut first = [0];
         let peeked = self.step("TLS or WebSocket handshake", stream.peek(&mut first)).await?;
         peeked.map_err(|error| format!("reading failed: {error}"))?;
-        if first != [HANDSHAKE] {
+        if first != [TLS_HANDSHAKE] {
             return Ok(Box::new(stream));
         }
         self.arrival.channel = Channel::WebSocketTls;
@@ -123,7 +122,7 @@ impl Newcomer {
     async fn shake_hands(&self, stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, String> {
         let handshake = TlsAcceptor::from(tls.current()).accept(stream);
         let outcome = self.step("TLS handshake", handshake).await?;
-        outcome.map_err(|error| format!("the TLS handshake failed: {error}"))
+        outcome.map_err(|error| handshake::why(&error))
     }
 
     async fn step<T>(&self, name: &str, step: impl Future<Output = T>) -> Result<T, String> {

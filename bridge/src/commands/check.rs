@@ -1,6 +1,7 @@
-//! `check`: is the configuration right, who may do what, and can the data directory keep what it is given?
+//! `check`: is the configuration right, who may do what, can the data directory keep what it is given, and do devices
+//! accept the certificate?
 
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 use serde_json::json;
 
@@ -10,6 +11,7 @@ use crate::{
     policy::{Action, Rights},
     registry::{Connection, Device, End, Registry},
     settings::Environment,
+    tls::{self, TlsError},
 };
 
 /// Arguments of `check`.
@@ -20,10 +22,11 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Checks the configuration and the data directory, and prints the access table.
+/// Checks the configuration, the data directory and the certificates, and prints the access table.
 ///
 /// # Errors
-/// The configuration is invalid (status 2), or the data directory cannot be written (status 1).
+/// The configuration is invalid (status 2), or the data directory cannot be written, the CA is damaged or devices refuse
+/// the certificate (status 1).
 pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     match Configuration::load(dir, environment) {
         Ok(configuration) => show(args, &configuration),
@@ -38,19 +41,37 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
 fn show(args: &Args, configuration: &Configuration) -> Result<(), CommandError> {
     let Configuration { settings, registry, .. } = configuration;
     let data_dir = DataDir::examine(settings);
+    let tls = tls::examine(settings, SystemTime::now());
+    let error = error(data_dir.as_ref(), &tls);
     if args.json {
-        print_json(&report(registry, data_dir.as_ref()))?;
-    } else {
-        print(&access_table(registry))?;
-        print(&data_dir.as_ref().map_or_else(String::new, DataDir::to_text))?;
-        let (devices, connections) = (registry.devices().len(), registry.connections().len());
+        print_json(&report(registry, data_dir.as_ref(), &tls))?;
+        return error.map_or(Ok(()), |error| Err(CommandError::reported(error.status())));
+    }
+    print(&access_table(registry))?;
+    print(&data_dir.as_ref().map_or_else(String::new, DataDir::to_text))?;
+    print(&tls.as_ref().map_or_else(|_| String::new(), certificates))?;
+    let (devices, connections) = (registry.devices().len(), registry.connections().len());
+    if error.as_ref().is_none_or(|error| error.status() == 1) {
         print(&format!("\nThe configuration is fine: {devices} devices, {connections} connections.\n"))?;
     }
-    match data_dir.and_then(|data_dir| data_dir.problem()) {
-        Some(_) if args.json => Err(CommandError::reported(1)),
-        Some(problem) => Err(CommandError::failed(problem)),
-        None => Ok(()),
+    error.map_or(Ok(()), Err)
+}
+
+/// The first thing that is wrong beside the configuration's text.
+fn error(data_dir: Option<&DataDir>, tls: &Result<tls::Report, TlsError>) -> Option<CommandError> {
+    let of_data_dir = data_dir.and_then(DataDir::problem).map(CommandError::failed);
+    of_data_dir.or_else(|| match tls {
+        Ok(report) => report.fault.as_ref().map(CommandError::failed),
+        Err(error) => Some(error.clone().into()),
+    })
+}
+
+fn certificates(report: &tls::Report) -> String {
+    let mut text = format!("\nTLS: {}.\n", report.what);
+    for notice in &report.notices {
+        text.push_str(&format!("warning: {notice}\n"));
     }
+    text
 }
 
 /// Connections, and what every device may publish and subscribe to.
@@ -105,7 +126,11 @@ fn access_rows(registry: &Registry) -> Vec<[String; 3]> {
     rows
 }
 
-fn report(registry: &Registry, data_dir: Option<&DataDir>) -> serde_json::Value {
+fn report(
+    registry: &Registry,
+    data_dir: Option<&DataDir>,
+    tls: &Result<tls::Report, TlsError>,
+) -> serde_json::Value {
     let device = |(device, rights): (&Device, &Rights)| {
         json!({
             "user": &*device.user,
@@ -125,8 +150,12 @@ fn report(registry: &Registry, data_dir: Option<&DataDir>) -> serde_json::Value 
         })
     };
     json!({
-        "ok": data_dir.is_none_or(|data_dir| data_dir.problem().is_none()),
+        "ok": error(data_dir, tls).is_none(),
         "data_dir": data_dir.map(DataDir::to_json),
+        "tls": match tls {
+            Ok(report) => json!({ "what": report.what, "warnings": report.notices, "problem": report.fault }),
+            Err(error) => json!({ "problem": error.to_string() }),
+        },
         "devices": registry.devices().iter().zip(&Rights::of_all(registry)).map(device).collect::<Vec<_>>(),
         "connections": registry.connections().iter().map(connection).collect::<Vec<_>>(),
     })

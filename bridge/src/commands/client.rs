@@ -1,4 +1,4 @@
-//! What `pub`, `sub` and `latency` share: the credential file, the connection, and rumqttc's errors as sentences.
+//! What `pub`, `sub` and `latency` share: the credential file, the way to the broker, and what it refuses.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -6,20 +6,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rumqttc::NetworkOptions;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, DisconnectReasonCode, PubAckReason, PubRecReason, SubscribeReasonCode,
-};
-use rumqttc::v5::mqttbytes::{Error as PacketError, QoS};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{PubAckReason, PubRecReason, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::{NetworkOptions, Transport};
 
 use super::CommandError;
+use super::failure::spaced;
+use super::tunnel::Tunnel;
 use crate::credentials::CredentialFile;
 
 /// How long a connection may take, from the look-up of the host name to CONNACK.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the broker is asked whether it is still there; a dead one is noticed after twice this time.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// The largest packet of MQTT, in bytes: the broker's own limit decides, not ours.
 const MAX_PACKET_SIZE: u32 = 268_435_460;
 /// The longest Topic Name or Topic Filter, in bytes [MQTT-4.7.3-3].
@@ -36,6 +36,18 @@ pub struct Target {
     /// Connect to this port instead of the credential file's
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
+    /// Connect with TLS also if the credential file names a port for plain MQTT
+    #[arg(long)]
+    pub tls: bool,
+}
+
+/// The way to the broker.
+pub(super) struct Route {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tunnel: Option<Tunnel>,
+    /// Who logs in.
+    pub(super) username: String,
 }
 
 /// One end of a connection: a credential file that has been read.
@@ -65,24 +77,43 @@ impl Endpoint {
         Ok(Self { credentials, path: path.to_owned() })
     }
 
-    /// The options of an MQTT 5 connection for `command`, whose name becomes part of the Client Identifier, so that
-    /// the device's own session is never taken over.
+    /// The way to the broker: with TLS if `target` says so, or the file names no port for plain MQTT.
     ///
     /// # Errors
-    /// The file names no port for plain MQTT and `target` neither.
-    pub(super) fn options(&self, command: &str, target: &Target) -> Result<MqttOptions, CommandError> {
+    /// The file names no port and `target` neither, or its CA cannot be used.
+    pub(super) fn route(&self, target: &Target) -> Result<Route, CommandError> {
         let login = &self.credentials.mqtt;
-        let port = target.port.or(login.port).ok_or_else(|| {
+        let tls = target.tls || login.port.is_none();
+        let port = target.port.or(if tls { login.tls_port } else { login.port }).ok_or_else(|| {
             CommandError::usage(format!(
-                "{} names no port for plain MQTT: `mqtt.listen` is turned off in the bridge's server.json, \
-                 and this command speaks plain MQTT only",
+                "{} names no port for MQTT over TLS: `mqtts.listen` is turned off in the bridge's server.json, or the \
+                 file was written before it was turned on; `ior-bridge credentials` on the bridge's machine writes fresh \
+                 files",
                 self.path.display()
             ))
         })?;
-        let host = target.host.as_ref().unwrap_or(&login.host);
+        let host = target.host.clone().unwrap_or_else(|| login.host.clone());
+        let tunnel = tls.then(|| Tunnel::open(&host, port, login.ca.as_deref())).transpose();
+        let tunnel = tunnel.map_err(|error| {
+            CommandError::failed(format!("cannot use TLS as {} says: {error}", self.path.display()))
+        })?;
+        Ok(Route { host, port, tunnel, username: login.username.clone() })
+    }
+
+    /// The options of an MQTT 5 connection for `command`, whose name becomes part of the Client Identifier, so that
+    /// the device's own session is never taken over.
+    pub(super) fn options(&self, command: &str, route: &Route) -> MqttOptions {
+        let login = &self.credentials.mqtt;
         let client_id = format!("{}-{command}-{:08x}", login.client_id, random_u32());
 
-        let mut options = MqttOptions::new(client_id, host, port);
+        let mut options = match &route.tunnel {
+            None => MqttOptions::new(client_id, &route.host, route.port),
+            Some(tunnel) => {
+                let mut options = MqttOptions::new(client_id, tunnel.entrance(), route.port);
+                options.set_transport(Transport::Unix);
+                options
+            }
+        };
         options.set_credentials(&login.username, &login.password);
         options.set_clean_start(true);
         options.set_keep_alive(KEEP_ALIVE);
@@ -95,7 +126,7 @@ impl Endpoint {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         options.set_network_options(network);
-        Ok(options)
+        options
     }
 
     /// The Topic Name that this end may publish to, or `subtopic` below it; `.` and nothing mean the topic itself.
@@ -135,39 +166,6 @@ impl Endpoint {
     pub(super) fn peer_topic(&self) -> &str {
         let filter = &self.credentials.topics.subscribe;
         filter.strip_suffix("/#").unwrap_or(filter)
-    }
-}
-
-/// A connection that failed, told in a sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) message: String,
-    /// Whether trying again later may help.
-    pub(super) temporary: bool,
-}
-
-impl From<Failure> for CommandError {
-    fn from(failure: Failure) -> Self {
-        CommandError::failed(failure.message)
-    }
-}
-
-/// Says what a connection error means and what to do. Looks the host name up again where only that tells.
-pub(super) async fn explain(error: ConnectionError, options: &MqttOptions) -> Failure {
-    let (host, port) = options.broker_address();
-    let at = format!("{host}:{port}");
-    match error {
-        ConnectionError::Io(error) => explain_io(&error, &host, port).await,
-        ConnectionError::Timeout(_) => Failure::temporary(format!(
-            "no answer from {at} within {} s: is this the right host, and does no firewall stand between?",
-            CONNECT_TIMEOUT.as_secs()
-        )),
-        ConnectionError::ConnectionRefused(code) => explain_refusal(code, &at, options),
-        ConnectionError::MqttState(error) => explain_state(error, &at),
-        ConnectionError::NotConnAck(_) => {
-            Failure::permanent(format!("what answers at {at} is not an MQTT broker: it sent no CONNACK"))
-        }
-        other => Failure::temporary(format!("the connection to {at} failed: {other}")),
     }
 }
 
@@ -229,7 +227,7 @@ pub(super) fn granted(
 }
 
 /// Says goodbye to the broker: returns when the DISCONNECT has left, or could not.
-pub(super) async fn disconnect(client: &AsyncClient, eventloop: &mut EventLoop) {
+pub(super) async fn disconnect(client: &AsyncClient, eventloop: &mut EventLoop, route: &Route) {
     if client.try_disconnect().is_err() {
         return;
     }
@@ -238,6 +236,10 @@ pub(super) async fn disconnect(client: &AsyncClient, eventloop: &mut EventLoop) 
             if matches!(event, Event::Outgoing(rumqttc::Outgoing::Disconnect)) {
                 break;
             }
+        }
+        if let Some(tunnel) = &route.tunnel {
+            eventloop.clean();
+            tunnel.drained().await;
         }
     };
     // A broker that no longer reads must not hold the command back.
@@ -296,109 +298,4 @@ fn below(topic: &str, subtopic: &str) -> Result<String, CommandError> {
         )));
     }
     Ok(joined)
-}
-
-async fn explain_io(error: &io::Error, host: &str, port: u16) -> Failure {
-    if error.kind() == io::ErrorKind::ConnectionRefused {
-        return Failure::temporary(format!(
-            "nothing listens at {host}:{port} (connection refused): is the bridge running there, and does \
-             `mqtt.listen` in its server.json name an address that can be reached from here?"
-        ));
-    }
-    if tokio::net::lookup_host((host, port)).await.is_err() {
-        return Failure::temporary(format!(
-            "the host name `{host}` is unknown here: name the bridge's address with --host, or set `host` in its \
-             server.json to a name that this machine knows and write the credential files again"
-        ));
-    }
-    Failure::temporary(format!("cannot connect to {host}:{port}: {error}"))
-}
-
-fn explain_refusal(code: ConnectReturnCode, at: &str, options: &MqttOptions) -> Failure {
-    let username = options.credentials().map(|login| login.username).unwrap_or_default();
-    let again = "was its password rotated, or was it disabled or removed? `ior-bridge credentials` on the bridge's \
-                 machine writes fresh files";
-    match code {
-        ConnectReturnCode::BadUserNamePassword => {
-            Failure::permanent(format!("{at} refused the user name or password of `{username}`: {again}"))
-        }
-        ConnectReturnCode::NotAuthorized | ConnectReturnCode::Banned => {
-            Failure::permanent(format!("{at} answers that `{username}` is not authorized: {again}"))
-        }
-        ConnectReturnCode::ServerUnavailable
-        | ConnectReturnCode::ServiceUnavailable
-        | ConnectReturnCode::ServerBusy
-        | ConnectReturnCode::ConnectionRateExceeded
-        | ConnectReturnCode::QuotaExceeded => Failure::temporary(format!(
-            "{at} takes no more connections now ({}): try again later",
-            spaced(code)
-        )),
-        other => Failure::permanent(format!("{at} refused the connection: {}", spaced(other))),
-    }
-}
-
-fn explain_state(error: StateError, at: &str) -> Failure {
-    match error {
-        StateError::ServerDisconnect { reason_code, reason_string } => {
-            explain_disconnect(reason_code, reason_string, at)
-        }
-        StateError::OutgoingPacketTooLarge { pkt_size, max }
-        | StateError::Deserialization(PacketError::OutgoingPacketTooLarge { pkt_size, max }) => {
-            Failure::permanent(format!(
-                "the message is too large: its packet has {pkt_size} bytes, {at} takes {max} at most"
-            ))
-        }
-        StateError::ConnectionAborted => {
-            Failure::temporary(format!("{at} closed the connection without saying why"))
-        }
-        StateError::AwaitPingResp => Failure::temporary(format!(
-            "{at} has not answered for {} s: the network or the bridge is gone",
-            KEEP_ALIVE.as_secs()
-        )),
-        StateError::Io(error) | StateError::Deserialization(PacketError::Io(error)) => {
-            Failure::temporary(format!("the connection to {at} broke: {error}"))
-        }
-        other => Failure::temporary(format!("the connection to {at} failed: {other}")),
-    }
-}
-
-fn explain_disconnect(code: DisconnectReasonCode, reason: Option<String>, at: &str) -> Failure {
-    let reason = reason.map(|reason| format!(" ({})", reason.escape_debug())).unwrap_or_default();
-    match code {
-        DisconnectReasonCode::ServerShuttingDown => {
-            Failure::temporary(format!("the bridge at {at} is shutting down{reason}"))
-        }
-        DisconnectReasonCode::SessionTakenOver => Failure::permanent(format!(
-            "another client connected to {at} with the same Client Identifier and took this session over{reason}"
-        )),
-        DisconnectReasonCode::NotAuthorized => Failure::permanent(format!(
-            "{at} ended the connection: not authorized{reason}; was the device or the connection changed or removed?"
-        )),
-        DisconnectReasonCode::PacketTooLarge => {
-            Failure::permanent(format!("{at} ended the connection: the message is too large for it{reason}"))
-        }
-        other => Failure::temporary(format!("{at} ended the connection: {}{reason}", spaced(other))),
-    }
-}
-
-/// A reason code's name as words: `QuotaExceeded` becomes `quota exceeded`.
-fn spaced(reason: impl std::fmt::Debug) -> String {
-    let mut words = String::new();
-    for character in format!("{reason:?}").chars() {
-        if character.is_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.extend(character.to_lowercase());
-    }
-    words
-}
-
-impl Failure {
-    fn temporary(message: String) -> Self {
-        Self { message, temporary: true }
-    }
-
-    fn permanent(message: String) -> Self {
-        Self { message, temporary: false }
-    }
 }

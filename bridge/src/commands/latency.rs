@@ -6,17 +6,19 @@ mod report;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop};
 use tokio::sync::mpsc;
 use tokio::time::{sleep_until, timeout};
 
 use self::report::{Report, Run};
 use super::CommandError;
-use super::client::{self, Endpoint, Target, explain, granted};
+use super::client::{self, Endpoint, Route, Target, granted};
+use super::failure::explain;
 
 /// A message begins with its sequence number and its time of sending, 8 bytes each.
 const HEADER: usize = 16;
@@ -77,13 +79,15 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
             to.credentials.topics.subscribe
         )));
     }
-    let receiving = subscribed(&to, format!("{}/{subtopic}", to.peer_topic()), &args).await?;
-    let sending = connected(from.options("latency", &args.target)?).await?;
+    let routes = [from.route(&args.target)?, to.route(&args.target)?].map(Arc::new);
+    let [from_route, to_route] = &routes;
+    let receiving = subscribed(&to, to_route, format!("{}/{subtopic}", to.peer_topic()), &args).await?;
+    let sending = connected(&from, from_route).await?;
 
     let (arrivals, mut reports) = mpsc::channel(1024);
     let start = Instant::now();
-    let sender = tokio::spawn(send(sending.1, arrivals.clone()));
-    let receiver = tokio::spawn(receive(receiving, start, arrivals));
+    let sender = tokio::spawn(send(sending.1, Arc::clone(from_route), arrivals.clone()));
+    let receiver = tokio::spawn(receive(receiving, Arc::clone(to_route), start, arrivals));
     let mut measurement =
         Measurement { args: &args, topic: &topic, from: &from, start, run: Run::new(args.count) };
     let outcome = measurement.measure(&sending.0, &mut reports).await;
@@ -105,24 +109,29 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
 enum Told {
     Arrived { sequence: u64, latency: Duration },
     Refused(PubAckReason),
-    Broken(ConnectionError, Box<MqttOptions>),
+    Broken(ConnectionError, Arc<Route>),
 }
 
 type Connection = (AsyncClient, EventLoop);
 
-async fn connected(options: MqttOptions) -> Result<Connection, CommandError> {
-    let (client, mut eventloop) = AsyncClient::new(options, BACKLOG);
+async fn connected(endpoint: &Endpoint, route: &Route) -> Result<Connection, CommandError> {
+    let (client, mut eventloop) = AsyncClient::new(endpoint.options("latency", route), BACKLOG);
     loop {
         match eventloop.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(_))) => return Ok((client, eventloop)),
             Ok(_) => {}
-            Err(error) => return Err(explain(error, &eventloop.options).await.into()),
+            Err(error) => return Err(explain(error, route).await.into()),
         }
     }
 }
 
-async fn subscribed(to: &Endpoint, filter: String, args: &Args) -> Result<EventLoop, CommandError> {
-    let (client, mut eventloop) = connected(to.options("latency", &args.target)?).await?;
+async fn subscribed(
+    to: &Endpoint,
+    route: &Route,
+    filter: String,
+    args: &Args,
+) -> Result<EventLoop, CommandError> {
+    let (client, mut eventloop) = connected(to, route).await?;
     client
         .try_subscribe(&filter, client::qos(args.qos))
         .map_err(|error| CommandError::failed(format!("cannot subscribe to `{filter}`: {error}")))?;
@@ -133,7 +142,7 @@ async fn subscribed(to: &Endpoint, filter: String, args: &Args) -> Result<EventL
                     return answer.return_codes.into_iter().try_for_each(|code| granted(code, &filter, to));
                 }
                 Ok(_) => {}
-                Err(error) => return Err(explain(error, &eventloop.options).await.into()),
+                Err(error) => return Err(explain(error, route).await.into()),
             }
         }
     };
@@ -147,14 +156,14 @@ async fn subscribed(to: &Endpoint, filter: String, args: &Args) -> Result<EventL
 }
 
 /// Works the sender's connection. A task of its own, because a `poll` that is dropped half-way may lose a packet.
-async fn send(mut eventloop: EventLoop, told: mpsc::Sender<Told>) {
+async fn send(mut eventloop: EventLoop, route: Arc<Route>, told: mpsc::Sender<Told>) {
     loop {
         let refused = match eventloop.poll().await {
             Ok(Event::Incoming(Packet::PubAck(ack))) => Some(ack.reason),
             Ok(Event::Incoming(Packet::PubRec(received))) => Some(client::as_puback(received.reason)),
             Ok(_) => None,
             Err(error) => {
-                let _ = told.send(Told::Broken(error, Box::new(eventloop.options))).await;
+                let _ = told.send(Told::Broken(error, route)).await;
                 return;
             }
         };
@@ -169,7 +178,7 @@ async fn send(mut eventloop: EventLoop, told: mpsc::Sender<Told>) {
 }
 
 /// Works the receiver's connection.
-async fn receive(mut eventloop: EventLoop, start: Instant, told: mpsc::Sender<Told>) {
+async fn receive(mut eventloop: EventLoop, route: Arc<Route>, start: Instant, told: mpsc::Sender<Told>) {
     loop {
         let news = match eventloop.poll().await {
             Ok(Event::Incoming(Packet::Publish(message))) => {
@@ -179,7 +188,7 @@ async fn receive(mut eventloop: EventLoop, start: Instant, told: mpsc::Sender<To
             }
             Ok(_) => continue,
             Err(error) => {
-                let _ = told.send(Told::Broken(error, Box::new(eventloop.options))).await;
+                let _ = told.send(Told::Broken(error, route)).await;
                 return;
             }
         };
@@ -224,7 +233,7 @@ impl Measurement<'_> {
                     Some(Told::Refused(reason)) => {
                         break Err(client::publish_refused(reason, self.topic, self.from));
                     }
-                    Some(Told::Broken(error, options)) => break Err(explain(error, &options).await.into()),
+                    Some(Told::Broken(error, route)) => break Err(explain(error, &route).await.into()),
                     None => break Err(CommandError::failed("both connections ended")),
                 },
                 () = sleep_until(wake.into()) => {

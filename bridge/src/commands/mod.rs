@@ -5,12 +5,14 @@ mod client;
 pub mod credentials;
 mod data_dir;
 pub mod explain;
+mod failure;
 pub mod latency;
 pub mod publish;
 pub mod run;
 pub mod store;
 pub mod subscribe;
 mod table;
+mod tunnel;
 
 use std::{
     fmt,

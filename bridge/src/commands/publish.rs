@@ -11,7 +11,8 @@ use rumqttc::v5::{AsyncClient, Event};
 use tokio::time::timeout;
 
 use super::CommandError;
-use super::client::{self, Endpoint, Target, explain};
+use super::client::{self, Endpoint, Target};
+use super::failure::explain;
 
 /// How long the broker may take to acknowledge the message.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +45,8 @@ pub struct Args {
 pub async fn run(args: Args) -> Result<(), CommandError> {
     let endpoint = Endpoint::read(&args.file)?;
     let topic = endpoint.publish_topic(&args.subtopic)?;
-    let options = endpoint.options("pub", &args.target)?;
+    let route = endpoint.route(&args.target)?;
+    let options = endpoint.options("pub", &route);
     let payload = payload(args.message)?;
     let size = payload.len();
     let qos = client::qos(args.qos);
@@ -56,7 +58,7 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
         let event = match timeout(limit, eventloop.poll()).await {
             Ok(Ok(event)) => event,
             Ok(Err(error)) => {
-                let failure = explain(error, &eventloop.options).await;
+                let failure = explain(error, &route).await;
                 return Err(if sent && failure.temporary {
                     unsure(&failure.message)
                 } else {
@@ -74,7 +76,7 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
                     .map_err(|error| CommandError::failed(format!("cannot publish to `{topic}`: {error}")))?;
             }
             Event::Outgoing(Outgoing::Publish(_)) if qos == QoS::AtMostOnce => {
-                client::disconnect(&client, &mut eventloop).await;
+                client::disconnect(&client, &mut eventloop, &route).await;
                 println!("sent: {size} bytes to {topic} at QoS 0, for which brokers send no answer");
                 return Ok(());
             }
@@ -86,7 +88,7 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
             _ => {}
         }
         if matches!(event, Event::Incoming(Packet::PubAck(_) | Packet::PubComp(_))) {
-            client::disconnect(&client, &mut eventloop).await;
+            client::disconnect(&client, &mut eventloop, &route).await;
             println!("acknowledged: {size} bytes to {topic} at QoS {}", args.qos);
             return Ok(());
         }

@@ -12,7 +12,8 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop};
 use serde::Serialize;
 
 use super::CommandError;
-use super::client::{self, Endpoint, Target, explain, granted};
+use super::client::{self, Endpoint, Route, Target, granted};
+use super::failure::explain;
 
 /// First pause before connecting again; every further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -55,10 +56,17 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
     if args.presence {
         filters.push(endpoint.credentials.topics.presence.clone());
     }
-    let options = endpoint.options("sub", &args.target)?;
-    let (client, eventloop) = AsyncClient::new(options, 4);
-    let mut subscriber =
-        Subscriber { args: &args, endpoint: &endpoint, filters, client, eventloop, printed: 0 };
+    let route = endpoint.route(&args.target)?;
+    let (client, eventloop) = AsyncClient::new(endpoint.options("sub", &route), 4);
+    let mut subscriber = Subscriber {
+        args: &args,
+        endpoint: &endpoint,
+        route: &route,
+        filters,
+        client,
+        eventloop,
+        printed: 0,
+    };
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut pause = None;
     loop {
@@ -75,13 +83,14 @@ pub async fn run(args: Args) -> Result<(), CommandError> {
             }
         }
     }
-    client::disconnect(&subscriber.client, &mut subscriber.eventloop).await;
+    client::disconnect(&subscriber.client, &mut subscriber.eventloop, &route).await;
     Ok(())
 }
 
 struct Subscriber<'a> {
     args: &'a Args,
     endpoint: &'a Endpoint,
+    route: &'a Route,
     filters: Vec<String>,
     client: AsyncClient,
     eventloop: EventLoop,
@@ -134,7 +143,7 @@ impl Subscriber<'_> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    let failure = explain(error, &self.eventloop.options).await;
+                    let failure = explain(error, self.route).await;
                     if pause.is_none() || !failure.temporary {
                         return Err(failure.into());
                     }

@@ -15,6 +15,7 @@ use crate::{
         ConnAck, ConnAckProperties, Connect, ConnectError, ReasonCode, ServerPacket, Version, Will,
         decode_connect, packet_length,
     },
+    handshake::TLS_HANDSHAKE,
     limits::Limits,
     message::{Message, MessageParts},
     session::{ClientSettings, PendingWill},
@@ -248,6 +249,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
         match packet_length(&wire.input, max_size) {
             Err(error) if error.reason == ReasonCode::PacketTooLarge => {
                 return Err(NotLoggedIn::silent("its CONNECT is larger than limits.max_connect_size"));
+            }
+            Err(_) if wire.input.first() == Some(&TLS_HANDSHAKE) => {
+                return Err(NotLoggedIn::silent(
+                    "it speaks TLS, which this port does not: give it the port of MQTT over TLS",
+                ));
             }
             Err(error) => return Err(NotLoggedIn::silent(error.what)),
             Ok(Some(length)) if length <= wire.input.len() => {
