@@ -71,11 +71,11 @@ where
             Err(error) => return Err(failed(&error)),
         }
         if let Some(first) = request.first().filter(|first| !first.is_ascii_uppercase()) {
-            return Err(silent(match first {
-                &MQTT_CONNECT => {
+            return Err(silent(match *first {
+                MQTT_CONNECT => {
                     "it spoke MQTT where WebSocket is spoken: have it use WebSocket, or the port of plain MQTT"
                 }
-                &TLS_HANDSHAKE => {
+                TLS_HANDSHAKE => {
                     "it began with TLS, which this port has not: have it use ws:// instead of wss://"
                 }
                 _ => "it spoke no HTTP, which a WebSocket begins with",
