@@ -1,6 +1,6 @@
 //! Accepts connections and gives each a task of its own, so that no client's handshake delays another's.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -15,6 +15,7 @@ use crate::{
     codec::ReasonCode,
     connection::{self, Arrival},
     handshake::{self, TLS_HANDSHAKE},
+    limits::Limit,
     shared::Shared,
     transport::{Channel, Tls, Transport},
     websocket::{self, WebSocket},
@@ -35,14 +36,18 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let limits = shared.limits.load();
+                let now = Instant::now();
+                let most = limits.connections_per_address;
+                let Some(place) = shared.addresses.enter(peer.ip(), most, now) else {
+                    turn_away(&shared, peer);
+                    continue;
+                };
                 prepare(&stream);
                 let waiting = shared.admission.enter();
-                let due = Instant::now() + shared.limits.load().connect_timeout;
-                let newcomer = Newcomer {
-                    shared: Arc::clone(&shared),
-                    waiting,
-                    arrival: Arrival { peer, channel: Channel::Tcp, due },
-                };
+                let due = now + limits.connect_timeout;
+                let arrival = Arrival { peer, channel: Channel::Tcp, due, place: Arc::new(place) };
+                let newcomer = Newcomer { shared: Arc::clone(&shared), waiting, arrival };
                 match transport.clone() {
                     Transport::Tcp => tokio::spawn(newcomer.serve(stream)),
                     Transport::Tls(tls) => tokio::spawn(newcomer.serve_tls(stream, tls)),
@@ -128,7 +133,10 @@ impl Newcomer {
     async fn step<T>(&self, name: &str, step: impl Future<Output = T>) -> Result<T, String> {
         tokio::select! {
             outcome = timeout_at(self.arrival.due, step) => {
-                outcome.map_err(|_| format!("its {name} took too long"))
+                outcome.map_err(|_| {
+                    self.shared.counters.limits.count(Limit::ConnectTimeout);
+                    format!("its {name} took longer than limits.connect_timeout")
+                })
             }
             () = self.waiting.must_give_way() => {
                 Err(format!("it did not end its {name} while others wanted to log in"))
@@ -139,6 +147,13 @@ impl Newcomer {
     fn tell_refused(&self, detail: &str) {
         self.shared.tell_refused(self.arrival.peer, None, ReasonCode::ProtocolError, detail);
     }
+}
+
+/// Its socket is closed at once: an answer would cost more than the limit spares.
+fn turn_away(shared: &Shared, peer: SocketAddr) {
+    let detail = "its address has limits.connections_per_address connections already";
+    shared.counters.limits.count(Limit::ConnectionsPerAddress);
+    shared.tell_refused(peer, None, ReasonCode::QuotaExceeded, detail);
 }
 
 /// A client can be served without either option, only less well.

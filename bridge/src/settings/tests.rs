@@ -18,12 +18,17 @@ fn nothing_is_needed() {
         settings.limits,
         Limits {
             connections: 10_000,
+            connections_per_address: 1000,
             logins: 512,
             connect_timeout: Duration::from_secs(10),
-            max_connect_size: 8 << 10,
+            failed_logins: 5,
+            failed_login_delay_max: Duration::from_secs(30),
+            max_connect_size: 4 << 10,
+            max_will_size: 8 << 10,
             max_packet_size: 1 << 20,
             max_topic_length: 1024,
             max_topic_levels: 64,
+            user_properties: 64,
             receive_maximum: 1024,
             max_inflight: 128,
             topic_alias_maximum: 64,
@@ -31,6 +36,8 @@ fn nothing_is_needed() {
             sessions_per_device: 4,
             session_expiry_max: 30 * 24 * 60 * 60,
             subscriptions_per_session: 100,
+            publish_rate: 0,
+            publish_bandwidth: 0,
             live_queue_messages: 1000,
             live_queue_bytes: 1 << 20,
             queue_messages: 100_000,
@@ -43,6 +50,23 @@ fn nothing_is_needed() {
             rotation_window: Duration::from_secs(24 * 60 * 60),
         }
     );
+}
+
+#[test]
+fn the_defaults_are_those_of_the_broker() {
+    let limits = load(None, &[]).unwrap().limits.for_broker();
+    assert_eq!(limits, ior_broker::limits::Limits::default());
+}
+
+#[test]
+fn every_limit_that_counts_has_a_key_and_every_key_a_count() {
+    let counted: std::collections::BTreeSet<_> =
+        ior_broker::limits::Limit::ALL.iter().map(|limit| format!("limits.{}", key_of(*limit))).collect();
+    let keys = layers::keys().into_keys().filter(|key| key.starts_with("limits."));
+    // The one says what happens when another one is reached; the other one is the policy's own.
+    let others = ["limits.when_full", "limits.rotation_window"];
+    let keys: std::collections::BTreeSet<_> = keys.filter(|key| !others.contains(&&**key)).collect();
+    assert_eq!(keys, counted);
 }
 
 #[test]

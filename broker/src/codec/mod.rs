@@ -15,7 +15,7 @@ mod properties;
 mod reason;
 mod text;
 
-pub use decode::{decode, decode_connect};
+pub use decode::{connect_has_will, decode, decode_connect};
 pub use error::{ConnectError, DecodeError};
 pub use frame::packet_length;
 pub use packet::*;
