@@ -243,6 +243,14 @@ impl Bridge {
         Client::open(self.addr, version)
     }
 
+    /// Fails unless it serves a device that comes now, and nothing in it has panicked.
+    #[track_caller]
+    pub fn assert_unharmed(&self, who: &Credentials) {
+        self.connect_with(Version::V5, who, Connect::new("still-alive")).0.disconnect();
+        let log = self.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+
     /// Ends it as systemd does, and gives its exit status and world.
     #[track_caller]
     pub fn stop(mut self) -> (ExitStatus, World) {

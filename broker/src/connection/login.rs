@@ -13,7 +13,7 @@ use crate::{
     clock,
     codec::{
         ConnAck, ConnAckProperties, Connect, ConnectError, ReasonCode, ServerPacket, Version, Will,
-        connect_has_will, decode_connect, packet_length,
+        begins_connect, connect_has_will, decode_connect, packet_length,
     },
     handshake::TLS_HANDSHAKE,
     limits::{Limit, LimitCounters, Limits},
@@ -329,6 +329,13 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Vec<u8>, NotLoggedIn> {
     let (without_will, with_will) = (limits.max_connect_size, limits.max_connect_size_with_will());
     loop {
+        if wire.input.first() == Some(&TLS_HANDSHAKE) {
+            let detail = "it speaks TLS, which this port does not: give it the port of MQTT over TLS";
+            return Err(NotLoggedIn::silent(detail));
+        }
+        if wire.input.first().is_some_and(|first| !begins_connect(*first)) {
+            return Err(NotLoggedIn::undecodable(ConnectError::NotConnect));
+        }
         // As long as it is not known whether there is a Will, there may be one, but there is no room for it yet.
         let (longest, room) = match connect_has_will(&wire.input) {
             Some(true) => (with_will, with_will),
@@ -345,11 +352,6 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
                 let detail =
                     "its CONNECT is larger than limits.max_connect_size and limits.max_will_size together";
                 return Err(NotLoggedIn::silent(detail));
-            }
-            Err(_) if wire.input.first() == Some(&TLS_HANDSHAKE) => {
-                return Err(NotLoggedIn::silent(
-                    "it speaks TLS, which this port does not: give it the port of MQTT over TLS",
-                ));
             }
             Err(error) => return Err(NotLoggedIn::silent(error.what)),
             Ok(Some(length)) if length <= wire.input.len() => {
