@@ -76,6 +76,39 @@ fn files_are_private_and_written_only_when_they_change() {
 }
 
 #[test]
+fn what_is_not_committed_leaves_everything_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let secrets = Secrets::from_key(SECRET);
+    let (a, b) =
+        ("\"from\": 4569, \"to\": 5412, \"name\": \"a\"", "\"from\": 4569, \"to\": 1, \"name\": \"b\"");
+    let (one, two) = (registry(&[a]), registry(&[b]));
+    let stage = |registry: &Registry, host: &str| {
+        Staged::write(dir.path(), &Issuer::new(registry, &secrets, &reach(host, None))).unwrap()
+    };
+    let files = || {
+        let root = dir.path().join(CREDENTIALS_DIR).join("default");
+        let of = |name: &str| {
+            let files = fs::read_dir(root.join(name)).into_iter().flatten();
+            files
+                .map(|file| file.unwrap().path())
+                .map(|path| (fs::read(&path).unwrap(), path))
+                .collect::<Vec<_>>()
+        };
+        let mut all = [of("a"), of("b")].concat();
+        all.sort();
+        all
+    };
+    stage(&one, "h").commit().unwrap();
+    let before = files();
+    assert_eq!(before.len(), 2);
+    drop(stage(&one, "other"));
+    drop(stage(&two, "h"));
+    assert_eq!(files(), before);
+    assert_eq!(stage(&two, "h").commit().unwrap().removed.len(), 2);
+    assert_eq!(files().len(), 2);
+}
+
+#[test]
 fn only_files_of_connections_that_are_gone_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let secrets = Secrets::from_key(SECRET);
