@@ -1,5 +1,6 @@
 """What both scripts share: a client that is connected, or the reason why it is not."""
 
+import os
 import sys
 
 import paho.mqtt.client as mqtt
@@ -13,6 +14,8 @@ def connect(arguments, on_connect, persistent=False):
     options = {} if version == mqtt.MQTTv5 else {"clean_session": not persistent}
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=version, **options)
     client.username_pw_set(username, password)
+    if "IOR_PAHO_CA" in os.environ:
+        client.tls_set(os.environ["IOR_PAHO_CA"])
     client.max_inflight_messages_set(20)
 
     def connected(client, userdata, flags, reason, properties):

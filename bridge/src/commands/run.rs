@@ -47,6 +47,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
     let mut stop = Stop::new().map_err(CommandError::failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     raise_open_files(settings.limits.connections + settings.limits.logins);
 
     // First: what another process is working with must not be touched.
@@ -84,6 +85,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         tokio::select! {
             signal = stop.wait() => break signal,
             _ = look.tick() => {}
+            _ = hangup.recv() => {}
         }
         let refreshed = identity.refresh(settings, SystemTime::now());
         if matches!(refreshed, Refreshed::Replaced { ca_changed: true, .. })
