@@ -251,7 +251,7 @@ fn the_operators_certificate_is_swapped_while_clients_stay() {
     ]);
     fs::remove_file(&key).unwrap();
     bridge.reload();
-    bridge.says(&["ERROR", "what is shown stays as it was", "mqtts.key: ", "bridge.key cannot be read"]);
+    bridge.says(&["ERROR", "what is shown stays as it was", "mqtts.key: ", "bridge.key does not exist"]);
     write(&operator.sign("localhost", -30));
     bridge.reload();
     bridge.says(&["ERROR", "what is shown stays as it was", "was valid until"]);
@@ -284,7 +284,7 @@ fn a_bad_pair_of_the_operator_is_told_at_the_start_and_by_check() {
     let missing = dir.join("missing.pem");
     for (cert, key, words) in [
         (&missing, &key, "mqtts.cert: "),
-        (&cert, &missing, "missing.pem cannot be read"),
+        (&cert, &missing, "missing.pem does not exist"),
         (&cert, &other_key, "is not the key of the first certificate"),
         (&key, &key, "holds no certificate"),
     ] {

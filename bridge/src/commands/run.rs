@@ -9,7 +9,7 @@ use std::{
 use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 
 use super::CommandError;
@@ -79,7 +79,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
 
     let listeners = listeners.serve(&broker, identity.tls());
     tracing::info!("ready: {}", listeners.addresses());
-    let mut look = interval(LOOK_AT_CERTIFICATES);
+    let mut look = interval_at(Instant::now() + LOOK_AT_CERTIFICATES, LOOK_AT_CERTIFICATES);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let signal = loop {
         tokio::select! {

@@ -140,7 +140,7 @@ fn arduino(file: &CredentialFile) -> String {
         None => ("", String::new(), "WiFiClient", ""),
         Some(Tls { ca }) => (
             "#include <WiFiClientSecure.h>\n",
-            ca_of_c(ca.unwrap_or("the CA that signed the bridge's certificate, in PEM form\n")),
+            ca_of_c(ca.unwrap_or("the CA that signed the bridge's certificate, in PEM form\n")) + "\n",
             "WiFiClientSecure",
             "  network.setCACert(CA);  // ESP8266: network.setTrustAnchors(new X509List(CA)), and set the clock\n",
         ),
@@ -206,7 +206,7 @@ fn esp_idf(file: &CredentialFile) -> String {
         ),
         Some(Tls { ca: Some(ca) }) => (
             "",
-            format!("{}\n", ca_of_c(ca)),
+            ca_of_c(ca) + "\n",
             "MQTT_TRANSPORT_OVER_SSL",
             "        .broker.verification.certificate = CA,\n",
         ),
