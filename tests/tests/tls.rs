@@ -8,11 +8,13 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use ior_tests::{
     Bridge, Credentials, DEADLINE, End, ON_BOTH_VERSIONS, World,
     clients::{Login, Subscription, Tool},
+    faults::set_clock,
     raw::{
         Client, Connect, Encode,
         Version::{self, V5, V311},
@@ -185,6 +187,25 @@ fn a_certificate_that_is_gone_is_renewed_without_dropping_anybody() {
     assert!(shown(mqtts, "localhost", from.ca()).unwrap() != first, "it is another certificate");
     client.publish(&from.publish, "still here", 1);
     assert_eq!(peer.expect_publish().payload, b"still here");
+}
+
+#[test]
+fn a_clock_that_starts_in_1970_is_told_and_made_good() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let mut world = World::empty();
+    set_clock(&mut world, 60 - i64::try_from(now).unwrap());
+    let bridge = world.start();
+    bridge.says(&["WARN", "the clock says 1970-01-01, which cannot be", "certificates begin on 2026-01-01"]);
+    bridge.says(&["the bridge's own CA, valid until 2036-01-01", "valid until 2027-02-02"]);
+    let (_, mut world) = bridge.stop();
+    set_clock(&mut world, 0);
+    let before = fs::read_to_string(world.data().join("ca/ca.crt")).unwrap();
+    let bridge = world.start();
+    bridge.says(&[
+        "the bridge's own CA, valid until 2036-01-01",
+        "made just now, since the old one is valid until 2027-02-02",
+    ]);
+    shown(bridge.mqtts.unwrap(), "localhost", &before).unwrap();
 }
 
 #[test]
