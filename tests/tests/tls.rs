@@ -100,6 +100,11 @@ fn what_goes_wrong_is_told_with_what_to_do() {
 
     drop(TcpStream::connect(mqtts).unwrap());
     bridge.says(&["it ended the connection within the TLS handshake"]);
+
+    // A port scanner's look: a handshake, and gone.
+    shown(mqtts, "localhost", from.ca()).unwrap();
+    bridge.says(&["the connection was closed before its CONNECT"]);
+    assert!(!bridge.log().contains("reading failed"), "{}", bridge.log());
     bridge.connect(V5, &from);
 }
 

@@ -1,6 +1,6 @@
 //! From the first byte to a grant, or to the refusal that the client is told.
 
-use std::{future::poll_fn, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{future::poll_fn, io::ErrorKind, num::NonZeroU16, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -21,6 +21,8 @@ use crate::{
     session::{ClientSettings, PendingWill},
     shared::Shared,
 };
+
+const CLOSED: &str = "the connection was closed before its CONNECT";
 
 /// A client that may come in.
 pub struct LoggedIn {
@@ -255,8 +257,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(_) => {}
         }
         match poll_fn(|cx| wire.poll_read(cx, max_size as usize)).await {
-            Ok(0) => return Err(NotLoggedIn::silent("the connection was closed before its CONNECT")),
+            Ok(0) => return Err(NotLoggedIn::silent(CLOSED)),
             Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return Err(NotLoggedIn::silent(CLOSED));
+            }
             Err(error) => return Err(NotLoggedIn::silent(&format!("reading failed: {error}"))),
         }
     }
