@@ -15,6 +15,7 @@ use ior_tests::{
     Bridge, Credentials, DEADLINE, End, ON_BOTH_VERSIONS, World,
     clients::{Login, Subscription, Tool},
     faults::set_clock,
+    process::Process,
     raw::{
         Client, Connect, Encode,
         Version::{self, V5, V311},
@@ -440,6 +441,27 @@ fn pub_sub_and_latency_speak_tls() {
         bridge.says(&["over TLS with MQTT 5, client id \"default.4569-latency-"]);
         assert!(!bridge.log().contains("over TCP"), "{}", bridge.log());
     }
+}
+
+#[test]
+fn sub_connects_again_over_tls() {
+    let bridge = Bridge::start();
+    let (from, to) = ends(&bridge);
+    let mqtts = bridge.mqtts.unwrap();
+    let arguments = ["sub", to.file.to_str().unwrap(), "--tls", "--host", "localhost", "--count", "1"];
+    let mut sub = Process::start(&mut bridge.world().command(&arguments));
+    bridge.says(&["over TLS", "client id \"default.5412-sub-"]);
+    let mut world = bridge.kill();
+    let broke = |line: &str| line.contains("connecting again").then(|| line.to_owned());
+    let broke = sub.wait_for("broken connection", DEADLINE, broke);
+    assert!(!broke.contains("rustls"), "{broke}");
+    world.set_env("IOR_BRIDGE__MQTTS__LISTEN", &mqtts.to_string());
+    let bridge = world.start();
+    let arguments =
+        ["pub", from.file.to_str().unwrap(), "x", "again", "--retain", "--tls", "--host", "localhost"];
+    assert!(bridge.world().run(&arguments).status.success());
+    assert!(sub.wait(DEADLINE * 2).success());
+    assert!(sub.log().contains("connected again") && sub.log().contains("x again"), "{}", sub.log());
 }
 
 #[test]
