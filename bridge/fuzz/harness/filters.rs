@@ -25,8 +25,8 @@ const PAIRS: [(&str, &str, [&str; 2]); 4] =
 /// So many topics are tried at most: a filter that has more is not compared.
 const MOST_TOPICS: usize = 10_000;
 
-/// Levels that stand for whatever no filter names.
-const OTHER_LEVELS: [&str; 3] = ["", "other", "$other"];
+/// The empty level, and two that stand for whatever no filter names, since none may contain U+0000.
+const OTHER_LEVELS: [&str; 3] = ["", "\0", "$\0"];
 
 /// Panics if a decision about the lines of `input` is wrong.
 pub(crate) fn check(input: &[u8]) {
@@ -123,7 +123,8 @@ fn topics_of(filter: &str, names: &[&str]) -> Option<Vec<String>> {
     }
     let is_wild = filter.starts_with(['+', '#']);
     let topics = topics.iter().map(|levels| levels.join("/"));
-    Some(topics.filter(|topic| !topic.is_empty() && !(is_wild && topic.starts_with('$'))).collect())
+    let is_matched = |topic: &String| !topic.is_empty() && (!is_wild || !topic.starts_with('$'));
+    Some(topics.filter(is_matched).collect())
 }
 
 /// Each of the topics with each of the levels behind it.
