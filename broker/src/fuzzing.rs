@@ -1,10 +1,12 @@
 //! The fuzz targets that need what is private: for `fuzz/fuzz_targets`, and a bounded run of each in the tests below.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+/// The bytes of a connection.
 #[path = "../fuzz/harness/connection.rs"]
 pub mod connection;
 #[path = "../fuzz/harness/heard.rs"]
 mod heard;
+/// Operations on a session.
 #[path = "../fuzz/harness/session.rs"]
 pub mod session;
 
