@@ -23,14 +23,14 @@ mod tests {
     #[test]
     fn whatever_bytes_a_connection_brings_harm_nobody() {
         alone("whatever_bytes_a_connection_brings_harm_nobody", || {
-            mutate::run("connection", OF_PACKETS, 2_000, connection::check);
+            mutate::run("connection", OF_PACKETS, 20_000, connection::check);
         });
     }
 
     #[test]
     fn no_sequence_of_operations_breaks_what_a_session_promises() {
         alone("no_sequence_of_operations_breaks_what_a_session_promises", || {
-            mutate::run("session", OF_PACKETS, 20_000, session::check);
+            mutate::run("session", OF_PACKETS, 50_000, session::check);
         });
     }
 

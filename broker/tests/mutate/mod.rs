@@ -4,8 +4,9 @@
 
 use std::{env, fs, path::Path};
 
-/// How much more memory the second half of a run may take, in bytes: a page for every hundredth input would be more.
-const MOST_GROWTH: usize = 4 << 20;
+/// How much more memory the second half of a run may take, in bytes: what allocators and caches do is a quarter of it, and
+/// a hundred bytes for each input would be more.
+const MOST_GROWTH: usize = 1 << 20;
 
 /// Set to a number, it is how many mutations are tried instead of a few: for a long run by hand.
 const INPUTS_VARIABLE: &str = "IOR_FUZZ_INPUTS";
