@@ -10,6 +10,7 @@
 use std::{
     cell::RefCell,
     future::Future,
+    net::SocketAddr,
     num::NonZeroU16,
     pin::Pin,
     sync::Arc,
@@ -28,7 +29,7 @@ use tokio::{
     runtime::{Builder, Runtime},
     sync::Notify,
     task::{JoinHandle, spawn_blocking},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::heard::{DENIED, Expected, check_heard};
@@ -37,9 +38,10 @@ use crate::{
     access::{Access, Grant, Login, Refusal},
     clock,
     codec::{self, QoS},
-    connection,
+    connection::{self, Arrival},
     limits::{FlowLimits, Limits, QueueLimits, WhenFull},
     store::{Durability, StoreSettings},
+    transport::Channel,
 };
 
 /// How often a connection is polled at most: no input has so many bytes that they need more.
@@ -266,8 +268,12 @@ fn serve(broker: &Broker, pipe: usize, polls: usize) -> (DuplexStream, JoinHandl
     let (ours, theirs) = duplex(pipe);
     let shared = Arc::clone(&broker.shared);
     let waiting = shared.admission.enter();
-    let peer = ([127, 0, 0, 1], 1).into();
-    let serving = Box::pin(connection::serve(shared, waiting, theirs, peer));
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let now = Instant::now();
+    let place = shared.addresses.enter(peer.ip(), 0, now).expect("as many as there are");
+    let due = now + limits().connect_timeout;
+    let arrival = Arrival { peer, channel: Channel::Tcp, due, place: Arc::new(place) };
+    let serving = Box::pin(connection::serve(shared, waiting, theirs, arrival));
     (ours, tokio::spawn(Counted { serving, polls }))
 }
 
@@ -398,16 +404,20 @@ fn limits() -> Limits {
     Limits {
         connections: 8,
         logins: 4,
+        failed_login_delay_max: Duration::from_secs(2),
         max_connect_size: 1024,
+        max_will_size: 512,
         max_packet_size: 4096,
         max_topic_length: 128,
         max_topic_levels: 8,
+        user_properties: 3,
         receive_maximum: few(4),
         max_inflight: few(3),
         topic_alias_maximum: 2,
         sessions_per_name: 3,
         session_expiry_max: LONGEST_SESSION,
         subscriptions_per_session: 4,
+        publish_rate: 100,
         live_queue: FEW,
         flow: FlowLimits { queue: FEW, max_age: None, when_full: WhenFull::Reject },
         retained: FEW,
