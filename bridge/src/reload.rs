@@ -81,8 +81,8 @@ pub struct Reloader {
     loaded: Configuration,
     /// The listeners are not where it says.
     unmoved: bool,
-    /// `server.json` was gone when it was looked for last.
-    missed: bool,
+    /// Since when there has been no `server.json`, where there was one.
+    missed: Option<Instant>,
     /// Why nothing was taken up, as it was told last.
     told: Option<String>,
     watch: Watch,
@@ -101,7 +101,7 @@ impl Reloader {
         let loaded = running.configuration.clone();
         let mut watch = Watch::new();
         watch.set(&files(&loaded));
-        Self { running, loaded, unmoved: false, missed: false, told: None, watch }
+        Self { running, loaded, unmoved: false, missed: None, told: None, watch }
     }
 
     /// Reloads on every SIGHUP and whenever a file has changed, one after the other.
@@ -142,11 +142,13 @@ impl Reloader {
             }
         };
         // An editor may be about to write it anew, and without it everything would have its default.
-        let vanished = self.loaded.settings.has_file && !new.settings.has_file;
-        if vanished && !asked && !std::mem::replace(&mut self.missed, true) {
-            return Next::Again;
+        if self.loaded.settings.has_file && !new.settings.has_file && !asked {
+            let missed = *self.missed.get_or_insert_with(Instant::now);
+            if missed.elapsed() < AGAIN {
+                return Next::Again;
+            }
         }
-        self.missed = false;
+        self.missed = None;
         if new == self.loaded && !(self.unmoved && asked) {
             self.refresh_identity();
             if self.told.take().is_some() || asked {

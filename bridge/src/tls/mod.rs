@@ -87,11 +87,12 @@ enum IfNone {
 }
 
 impl Identity {
-    /// Reads what the settings name, and makes what is missing.
+    /// Reads what the settings name, and makes what is missing. Only for whoever has the data directory to itself.
     ///
     /// # Errors
     /// [`TlsError`].
     pub fn load(settings: &Settings, now: SystemTime) -> Result<Self, TlsError> {
+        Authority::remove_unfinished(&settings.data_dir);
         let Found { material, config, report } = Found::look(settings, now, IfNone::Create)?;
         tracing::info!("TLS: {}", report.what);
         let mut shown = Shown { material, said: BTreeSet::new() };
@@ -114,10 +115,10 @@ impl Identity {
                 {
                     return shown.keep(TlsError::configured(fault.clone()));
                 }
-                tracing::info!("TLS: {}", report.what);
-                shown.say(&report);
                 let before = mem::replace(&mut shown.material, material);
                 self.tls.replace(config);
+                tracing::info!("TLS: {}", report.what);
+                shown.say(&report);
                 Refreshed::Replaced { what: report.what, ca_changed: before.ca != shown.material.ca }
             }
             Err(error) => shown.keep(error),

@@ -1,6 +1,12 @@
 //! From the first byte to a grant, or to the refusal that the client is told.
 
-use std::{future::poll_fn, io, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io::{self, ErrorKind},
+    num::NonZeroU16,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,6 +28,8 @@ use crate::{
     shared::Shared,
     transport::Violation,
 };
+
+const CLOSED: &str = "the connection was closed before its CONNECT";
 
 /// A client that may come in.
 pub struct LoggedIn {
@@ -362,8 +370,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let room = (room as usize).saturating_sub(wire.input.len());
         match poll_fn(|cx| wire.poll_read(cx, room)).await {
-            Ok(0) => return Err(NotLoggedIn::silent("the connection was closed before its CONNECT")),
+            Ok(0) => return Err(NotLoggedIn::silent(CLOSED)),
             Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return Err(NotLoggedIn::silent(CLOSED));
+            }
             Err(error) => return Err(NotLoggedIn::unreadable(&error)),
         }
     }
