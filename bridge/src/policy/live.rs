@@ -6,7 +6,7 @@ use ior_broker::{
     transport::Channel,
 };
 
-use super::{Admitted, Policy};
+use super::{Admitted, Policy, Rights};
 use crate::rotation::Rotations;
 
 /// Before the name of a device that the self-test plays, so that no session of the device is touched. No user name holds
@@ -111,12 +111,17 @@ impl Grant for Held {
     }
 
     fn may_publish(&self, topic: &str) -> bool {
-        let policy = self.live.0.policy.load();
-        policy.rights(&self.name[self.device..]).is_some_and(|rights| rights.may_publish(topic))
+        self.ask(|rights| rights.may_publish(topic))
     }
 
     fn may_subscribe(&self, filter: &str) -> bool {
+        self.ask(|rights| rights.may_subscribe(filter))
+    }
+}
+
+impl Held {
+    fn ask(&self, question: impl FnOnce(&Rights) -> bool) -> bool {
         let policy = self.live.0.policy.load();
-        policy.rights(&self.name[self.device..]).is_some_and(|rights| rights.may_subscribe(filter))
+        policy.rights(&self.name[self.device..]).is_some_and(question)
     }
 }
