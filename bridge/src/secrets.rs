@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown, lchown},
     path::{Path, PathBuf},
 };
 
@@ -135,7 +135,33 @@ impl std::error::Error for SecretError {}
 
 /// Makes a directory that only its owner can look into, unless it is there.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map_or(Ok(()), create_private_dir)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    match owner_of(parent.unwrap_or(Path::new(".")))? {
+        Some((user, group)) => lchown(path, Some(user), Some(group)),
+        None => Ok(()),
+    }
+}
+
+/// What root makes in the bridge's directories belongs to their owner: the bridge has to read it when it runs.
+pub(crate) fn give_to_owner_of(dir: &Path, made: &File) -> io::Result<()> {
+    match owner_of(dir)? {
+        Some((user, group)) => fchown(made, Some(user), Some(group)),
+        None => Ok(()),
+    }
+}
+
+/// User and group that own a directory, for root only: nobody else can give anything away.
+fn owner_of(dir: &Path) -> io::Result<Option<(u32, u32)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let owner = fs::metadata(dir)?;
+    Ok(Some((owner.uid(), owner.gid())))
 }
 
 /// Writes a file that only its owner can read: complete under its name, or not at all. `sync` for what cannot be made
@@ -172,6 +198,7 @@ pub(crate) fn private_temporary(dir: &Path, contents: &[u8]) -> io::Result<tempf
         .prefix(TEMPORARY_PREFIX)
         .permissions(fs::Permissions::from_mode(0o600))
         .tempfile_in(dir)?;
+    give_to_owner_of(dir, file.as_file())?;
     file.write_all(contents)?;
     Ok(file)
 }
@@ -235,6 +262,22 @@ mod tests {
         }
         fs::write(&path, good.trim()).unwrap();
         assert!(Secrets::load_or_create(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_whom_the_directory_does() {
+        const SOMEBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        lchown(dir.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        Secrets::load_or_create(dir.path()).unwrap();
+        create_private_dir(&dir.path().join("a/b")).unwrap();
+        for name in [KEY_FILE, "a", "a/b"] {
+            let made = fs::metadata(dir.path().join(name)).unwrap();
+            assert_eq!((made.uid(), made.gid()), (SOMEBODY, SOMEBODY), "{name}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tempfile::TempPath;
 use super::{Issuer, to_text};
 use crate::{
     registry::{Connection, End},
-    secrets::{TEMPORARY_PREFIX, create_private_dir, private_temporary},
+    secrets::{TEMPORARY_PREFIX, create_private_dir, give_to_owner_of, private_temporary},
 };
 
 /// Where credential files are, in the data directory.
@@ -111,6 +111,7 @@ impl Staged {
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
             Ok(mut file) => {
                 self.created.push(path.to_owned());
+                give_to_owner_of(dir, &file)?;
                 file.write_all(text)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
