@@ -243,9 +243,9 @@ impl Client {
                     return Err(SelfTestError::new(proof(), "the bridge let it in"));
                 }
                 Ok(_) => {}
-                Err(Failure::Connection(ConnectionError::ConnectionRefused(
-                    ConnectReturnCode::BadUserNamePassword,
-                ))) => return Ok(()),
+                Err(Failure::Connection(ConnectionError::ConnectionRefused(ConnectReturnCode::Banned))) => {
+                    return Ok(());
+                }
                 Err(error) => return Err(SelfTestError::new(proof(), error)),
             }
         }

@@ -3,7 +3,11 @@
 
 use std::process::Command;
 
-use ior_tests::{Bridge, DEADLINE, End, World, faults, process::Process, raw::Version::V5};
+use ior_tests::{
+    Bridge, DEADLINE, End, World, faults,
+    process::Process,
+    raw::{Connect, Version::V5},
+};
 
 #[test]
 fn it_passes_before_the_bridge_is_ready_and_nobody_hears_of_it() {
@@ -41,6 +45,18 @@ fn it_needs_neither_plain_mqtt_nor_a_connection() {
     let (devices, none) = (serde_json::json!([]), serde_json::json!([]));
     World::with(devices, none).start();
     World::empty().env("IOR_BRIDGE__MQTT__LISTEN", "null").env("IOR_BRIDGE__TLS", "required").start();
+}
+
+#[test]
+fn its_wrong_password_is_no_failed_login_of_the_device() {
+    let bridge = World::empty().env("IOR_BRIDGE__LIMITS__FAILED_LOGINS", "1").start();
+    let who = bridge.credentials("connection-1", End::From);
+    let mut client = bridge.open(V5);
+    client.send(Connect::new("x").user_name(&who.login.username).password("wrong"));
+    assert_eq!(client.expect_connack().code, 0x86);
+    client.expect_closed();
+    bridge.process().wait_for("refusal", DEADLINE, |line| line.contains("wrong password").then_some(()));
+    assert!(!bridge.log().contains("answer is delayed"), "{}", bridge.log());
 }
 
 #[test]

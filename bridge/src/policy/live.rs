@@ -3,6 +3,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ior_broker::{
     access::{Access, Flow, Grant, Login, Refusal},
+    codec::ReasonCode,
     transport::Channel,
 };
 
@@ -40,7 +41,7 @@ impl LivePolicy {
     }
 
     /// From now on who logs in with this Client Identifier is the self-test: it has a device's rights under another
-    /// name. `None` ends that.
+    /// name, and a wrong password of it is refused with [`ReasonCode::Banned`]. `None` ends that.
     pub fn set_self_test(&self, client_id: Option<String>) {
         self.0.self_test.store(client_id.map(Arc::new));
     }
@@ -74,7 +75,7 @@ impl Access for LivePolicy {
         let policy = self.0.policy.load();
         if self.is_self_test(login) {
             // On the loopback interface there is nobody whom TLS would keep from reading.
-            let admitted = policy.login(&Login { channel: Channel::Tls, ..*login })?;
+            let admitted = policy.login(&Login { channel: Channel::Tls, ..*login }).map_err(not_a_guess)?;
             return Ok(self.held(format!("{SELF_TEST}{}", admitted.account.rights.name())));
         }
         let admitted = policy.login(login)?;
@@ -93,6 +94,15 @@ impl Access for LivePolicy {
 
     fn flow(&self, topic: &str) -> Option<Flow> {
         self.0.policy.load().flow(topic)
+    }
+}
+
+/// The self-test's wrong password is refused like any other, under a reason that does not count as an attempt to guess: else
+/// the devices would have one failed login less.
+fn not_a_guess(refusal: Refusal) -> Refusal {
+    match refusal.reason {
+        ReasonCode::BadUserNameOrPassword => Refusal { reason: ReasonCode::Banned, ..refusal },
+        _ => refusal,
     }
 }
 
