@@ -9,10 +9,11 @@ use std::{
 use ior_broker::{
     codec::Version,
     events::{DisconnectCause, Event},
+    limits::Limit,
 };
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use crate::registry::Registry;
+use crate::{registry::Registry, settings::key_of};
 
 /// How long the same complaint is not repeated.
 const QUIET: Duration = Duration::from_secs(10 * 60);
@@ -93,13 +94,26 @@ impl Diary {
                 let complaint = self.denial(name, "subscribe", filter);
                 self.denied.complain(complaint);
             }
-            Event::QueueFull { publisher, topic } => {
+            Event::QueueFull { publisher, topic, limit } => {
+                let (key, publisher, topic) = (key_of(*limit), self.label(publisher), echo(topic));
+                self.other.complain(match limit {
+                    Limit::QueueMessages | Limit::QueueBytes => format!(
+                        "a message of {publisher} to {topic} was refused: a receiver's queue is full (it has to come \
+                         back, or the connection's queue in connections.json or limits.{key} in server.json has to \
+                         grow)"
+                    ),
+                    _ => format!(
+                        "a message of {publisher} to {topic} was refused: too much is retained (clear some topics with \
+                         an empty retained message, or raise limits.{key} in server.json)"
+                    ),
+                });
+            }
+            Event::LimitReached { name, limit } => {
                 let complaint = format!(
-                    "a message of {} to {} was refused: a receiver's queue is full (it has to come back, or \
-                     the connection's queue in connections.json or limits.queue_messages and limits.queue_bytes in \
-                     server.json have to grow), or too many retained messages are kept",
-                    self.label(publisher),
-                    echo(topic)
+                    "{} {} (limits.{} in server.json)",
+                    self.label(name),
+                    what_happened(*limit),
+                    key_of(*limit)
                 );
                 self.other.complain(complaint);
             }
@@ -123,6 +137,20 @@ impl Diary {
 
     fn label<'a>(&'a self, name: &'a str) -> &'a str {
         self.labels.get(name).map_or(name, String::as_str)
+    }
+}
+
+/// What became of a device that reached this limit.
+fn what_happened(limit: Limit) -> &'static str {
+    match limit {
+        Limit::SessionsPerName => "has more sessions than it may: the one that was away for longest is gone",
+        Limit::SubscriptionsPerSession => "was refused a subscription: its session has as many as it may",
+        Limit::MaxTopicLength => "was refused a topic or topic filter that is too long",
+        Limit::MaxTopicLevels => "was refused a topic or topic filter that has too many levels",
+        Limit::UserProperties => "was refused a packet with too many user properties",
+        Limit::PublishRate => "publishes faster than it may, and is held back: nothing is lost",
+        Limit::PublishBandwidth => "publishes more bytes than it may, and is held back: nothing is lost",
+        _ => "reached a limit",
     }
 }
 

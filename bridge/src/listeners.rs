@@ -15,11 +15,15 @@ use tokio::net::TcpListener;
 
 use crate::settings::Settings;
 
+/// Where in HTTP MQTT over WebSocket is.
+const WEBSOCKET_PATH: &str = "/mqtt";
+
 /// What a listener is for, in the order in which they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Service {
     Mqtt,
     Mqtts,
+    WebSocket,
 }
 
 /// Listeners that are open: who connects waits until they are served.
@@ -40,6 +44,8 @@ pub struct Addresses {
     pub mqtt: Option<SocketAddr>,
     /// MQTT over TLS.
     pub mqtts: Option<SocketAddr>,
+    /// MQTT over WebSocket.
+    pub websocket: Option<SocketAddr>,
 }
 
 /// Why a listener could not be opened. Says what to do.
@@ -181,19 +187,23 @@ impl Socket {
         let transport = match service {
             Service::Mqtt => Transport::Tcp,
             Service::Mqtts => Transport::Tls(tls.clone()),
+            Service::WebSocket => {
+                Transport::WebSocket { path: WEBSOCKET_PATH.into(), tls: Some(tls.clone()) }
+            }
         };
         Served { service, wanted, address, serving: broker.serve(listener, transport) }
     }
 }
 
 impl Service {
-    const ALL: [Self; 2] = [Self::Mqtt, Self::Mqtts];
+    const ALL: [Self; 3] = [Self::Mqtt, Self::Mqtts, Self::WebSocket];
 
     /// Where the settings want it.
     fn wanted(self, settings: &Settings) -> Option<SocketAddr> {
         match self {
             Self::Mqtt => settings.mqtt.listen,
             Self::Mqtts => settings.mqtts.listen,
+            Self::WebSocket => settings.websocket.listen,
         }
     }
 
@@ -201,6 +211,7 @@ impl Service {
         match self {
             Self::Mqtt => "mqtt",
             Self::Mqtts => "mqtts",
+            Self::WebSocket => "websocket",
         }
     }
 }
@@ -216,6 +227,7 @@ impl Addresses {
         match service {
             Service::Mqtt => &mut self.mqtt,
             Service::Mqtts => &mut self.mqtts,
+            Service::WebSocket => &mut self.websocket,
         }
     }
 }
@@ -230,7 +242,7 @@ impl FromIterator<(Service, SocketAddr)> for Addresses {
     }
 }
 
-/// As in `mqtt 127.0.0.1:1883, mqtts 127.0.0.1:8883`.
+/// As in `mqtt 127.0.0.1:1883, mqtts 127.0.0.1:8883, websocket 127.0.0.1:8083`.
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut addresses = *self;

@@ -46,7 +46,8 @@ mod errors {
   ]
 }
 "#;
-        let server = r#"{ "mqtt": { "listen": null }, "mqtts": { "listen": null }, "durability": "disk",
+        let server = r#"{ "mqtt": { "listen": null }, "mqtts": { "listen": null },
+  "websocket": { "listen": null }, "durability": "disk",
   "limits": { "conections": 5, "queue_bytes": "1MB", "connect_timeout": 10 } }
 "#;
         let variable = [("IOR_BRIDGE__LIMITS__CONECTIONS".to_owned(), "5".to_owned())].into();
@@ -117,7 +118,7 @@ mod schemas {
 
         let server = |text: Value| load(DEVICES, CONNECTIONS, &text.to_string());
         agree("server", "", &json!({}), &|value| server(value.clone()));
-        for section in ["mqtt", "mqtts", "limits", "log"] {
+        for section in ["mqtt", "mqtts", "websocket", "limits", "log"] {
             let pointer = format!("/properties/{section}");
             agree("server", &pointer, &json!({}), &|value| server(json!({ (section): value })));
         }

@@ -61,8 +61,8 @@ impl Grant for Everything {
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse();
     tracing_subscriber::fmt().with_env_filter("info,rumqttd=off").with_writer(std::io::stderr).init();
-    // Many anonymous clients share one name here, so the limits of one name are those of all.
-    let limits = Limits { sessions_per_name: 100_000, ..Limits::default() };
+    // Many anonymous clients of one machine share one name here, so the limits of one name or address are those of all.
+    let limits = Limits { sessions_per_name: 100_000, connections_per_address: 0, ..Limits::default() };
     let store = arguments.store.map(|directory| StoreSettings { directory, durability: Durability::Fsync });
     let broker = Broker::start(Arc::new(Open), limits, store.as_ref())?;
     let listener = TcpListener::bind(arguments.listen).await?;

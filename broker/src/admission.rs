@@ -14,13 +14,24 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use crate::limits::Limits;
 
 /// Counts connections. Strangers who never send a CONNECT take nothing from clients that are logged in, and not for long
-/// from those that want to log in: when the line is full, the one that waits for longest is closed.
+/// from those that want to log in: when the line is full, the one that waits for longest is closed; whoever has failed to
+/// log in and waits for the answer goes first.
 pub struct Admission {
     places: Arc<Semaphore>,
     place_count: u32,
-    line: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    line: Mutex<Line>,
     line_limit: usize,
     last_number: AtomicU64,
+    gave_way: AtomicU64,
+}
+
+/// In the order in which they arrived.
+#[derive(Default)]
+struct Line {
+    /// Those that may still log in.
+    hopeful: BTreeMap<u64, Arc<Notify>>,
+    /// Those whose login failed and is answered later.
+    delayed: BTreeMap<u64, Arc<Notify>>,
 }
 
 /// A connection that has not logged in yet. Leaves the line when it is dropped.
@@ -37,9 +48,10 @@ impl Admission {
         Self {
             places: Arc::new(Semaphore::new(place_count as usize)),
             place_count,
-            line: Mutex::new(BTreeMap::new()),
+            line: Mutex::default(),
             line_limit: limits.logins.max(1),
             last_number: AtomicU64::new(0),
+            gave_way: AtomicU64::new(0),
         }
     }
 
@@ -48,14 +60,20 @@ impl Admission {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         let give_way = Arc::new(Notify::new());
         let mut line = self.line.lock();
-        if line.len() >= self.line_limit
-            && let Some((_, longest)) = line.pop_first()
+        if line.hopeful.len() + line.delayed.len() >= self.line_limit
+            && let Some((_, longest)) = line.delayed.pop_first().or_else(|| line.hopeful.pop_first())
         {
             longest.notify_one();
+            self.gave_way.fetch_add(1, Ordering::Relaxed);
         }
-        line.insert(number, Arc::clone(&give_way));
+        line.hopeful.insert(number, Arc::clone(&give_way));
         drop(line);
         Waiting { admission: Arc::clone(self), number, give_way }
+    }
+
+    /// How many had to make room for others.
+    pub fn gave_way(&self) -> u64 {
+        self.gave_way.load(Ordering::Relaxed)
     }
 
     /// A place for a client that has logged in; `None` if all are taken.
@@ -71,6 +89,14 @@ impl Admission {
 }
 
 impl Waiting {
+    /// The login failed and is answered later: all others come before it.
+    pub fn give_way_first(&self) {
+        let mut line = self.admission.line.lock();
+        if let Some(give_way) = line.hopeful.remove(&self.number) {
+            line.delayed.insert(self.number, give_way);
+        }
+    }
+
     /// Ready when the connection has to make room for others.
     pub async fn must_give_way(&self) {
         self.give_way.notified().await;
@@ -79,7 +105,9 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.admission.line.lock().remove(&self.number);
+        let mut line = self.admission.line.lock();
+        line.hopeful.remove(&self.number);
+        line.delayed.remove(&self.number);
     }
 }
 
@@ -105,6 +133,23 @@ mod tests {
         drop(second);
         let fourth = admission.enter();
         assert!(!gives_way(&third) && !gives_way(&fourth), "whoever has logged in is not in line any more");
+    }
+
+    #[test]
+    fn whoever_has_failed_gives_way_first() {
+        let admission = Arc::new(Admission::new(&Limits { logins: 3, ..Limits::default() }));
+        let [first, second, third] = [admission.enter(), admission.enter(), admission.enter()];
+        third.give_way_first();
+        second.give_way_first();
+        let fourth = admission.enter();
+        assert!(gives_way(&second) && !gives_way(&first) && !gives_way(&third));
+        let fifth = admission.enter();
+        assert!(gives_way(&third) && !gives_way(&first));
+        let _sixth = admission.enter();
+        assert!(gives_way(&first) && !gives_way(&fourth) && !gives_way(&fifth));
+        assert_eq!(admission.gave_way(), 3);
+        drop([first, second, third]);
+        assert!(admission.line.lock().delayed.is_empty());
     }
 
     #[test]

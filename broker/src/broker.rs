@@ -20,11 +20,12 @@ use tokio::{
 use crate::{
     access::{Access, Flow},
     admission::Admission,
+    allowance::Allowances,
     clock,
     codec::{ForwardedProperties, QoS, ReasonCode, is_valid_topic_name},
     events::{Counters, Event, Events},
     keeping::Keeper,
-    limits::Limits,
+    limits::{Limit, LimitCounts, Limits},
     listener,
     live::{LiveError, LiveLane, LiveSettings},
     message::{Message, MessageParts},
@@ -72,6 +73,8 @@ pub struct Statistics {
     pub live_restarts: u64,
     /// Retained messages.
     pub retained: usize,
+    /// How often each limit acted.
+    pub limits: LimitCounts,
 }
 
 /// Why [`Broker::publish`] could not do all that it was asked to.
@@ -175,6 +178,9 @@ impl Broker {
         let shared = Arc::new(Shared {
             access,
             admission: Arc::new(Admission::new(&limits)),
+            addresses: Arc::default(),
+            guesses: Mutex::default(),
+            allowances: Allowances::default(),
             sessions: Registry::new(contents.starts),
             subscriptions,
             retained: Retained::new(RetainedLimits {
@@ -280,6 +286,7 @@ impl Broker {
             live_lost: self.shared.live.lost(),
             live_restarts: self.shared.live.restarts(),
             retained: self.shared.retained.len(),
+            limits: counters.limits.read().with(Limit::Logins, self.shared.admission.gave_way()),
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 
 use crate::{
     codec::{ReasonCode, Version},
+    limits::{Limit, LimitCounters},
     transport::Channel,
 };
 
@@ -81,6 +82,16 @@ pub enum Event {
         publisher: Arc<str>,
         /// The Topic Name.
         topic: Arc<str>,
+        /// Which limit it is.
+        limit: Limit,
+    },
+    /// A limit acted on a client that is logged in: something was refused, or it was held back. Told also by the answer
+    /// that it got, where there is one.
+    LimitReached {
+        /// The authenticated name.
+        name: Arc<str>,
+        /// Which limit it is.
+        limit: Limit,
     },
     /// The store cannot keep anything now: QoS 1 and 2 messages for sessions that are kept are refused, all else goes on.
     StoreFailing {
@@ -152,6 +163,8 @@ pub struct Counters {
     pub not_kept: AtomicU64,
     /// Messages that sessions lost to slow clients (QoS 0), newer ones, size or expiry.
     pub dropped: AtomicU64,
+    /// How often each limit acted.
+    pub limits: LimitCounters,
 }
 
 impl Counters {

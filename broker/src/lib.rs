@@ -6,12 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod addresses;
 mod admission;
+mod allowance;
 mod broker;
 mod clock;
 pub mod codec;
 mod connection;
 pub mod events;
+mod guessing;
 mod handshake;
 mod keeping;
 mod lifetimes;
@@ -29,6 +32,7 @@ pub mod store;
 mod subscriptions;
 pub mod transport;
 mod unkept;
+mod websocket;
 
 pub use broker::{Broker, PublishError, Serving, SessionInfo, StartError, Statistics};
 pub use subscriptions::filter;

@@ -12,6 +12,8 @@ use crate::{
     clock,
     codec::ReasonCode,
     events::Counters,
+    limits::Limit,
+    routing::Full,
     session::{Outbound, PendingWill, Session, SessionPresence},
     shared::Shared,
 };
@@ -28,6 +30,7 @@ impl Shared {
         let new_id = || self.new_session_id(outlives_connection);
         let found = self.sessions.find_or_create(name, client_id, &self.limits.load(), new_id)?;
         if let Some(evicted) = found.evicted {
+            self.tell_limited(&evicted.name, Limit::SessionsPerName);
             let attachment = evicted.attach(ReasonCode::QuotaExceeded).await;
             evicted.stop_afterlife();
             if !evicted.has_ended() {
@@ -136,10 +139,14 @@ impl Shared {
         self.publish_will(session, will).await;
     }
 
-    /// Adds what the session lost to the broker's counter.
+    /// Adds what the session lost, and how often its limits acted, to the broker's counters.
     pub fn count_dropped(&self, session: &Session) {
-        let dropped = session.outbound.lock().take_dropped();
+        let (dropped, acted) = {
+            let mut outbound = session.outbound.lock();
+            (outbound.take_dropped(), outbound.take_acted())
+        };
         Counters::add(&self.counters.dropped, dropped.total());
+        self.counters.limits.add_all(&acted);
     }
 
     /// Publishes a Will Message if its client may still do so.
@@ -150,8 +157,8 @@ impl Shared {
         }
         let message = will.message.published_by(session.id, clock::unix_ms());
         let topic = message.topic().to_owned();
-        if self.publish(message, Some(&session.name)).await.is_err() {
-            self.tell_full(&session.name, &topic);
+        if let Err(Full(limit)) = self.publish(message, Some(&session.name)).await {
+            self.tell_full(&session.name, &topic, limit);
         }
     }
 }

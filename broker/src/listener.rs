@@ -1,21 +1,24 @@
 //! Accepts connections and gives each a task of its own, so that no client's handshake delays another's.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     time::{Instant, sleep, timeout_at},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     admission::Waiting,
     codec::ReasonCode,
     connection::{self, Arrival},
-    handshake,
+    handshake::{self, TLS_HANDSHAKE},
+    limits::Limit,
     shared::Shared,
     transport::{Channel, Tls, Transport},
+    websocket::{self, WebSocket},
 };
 
 /// How long to wait when the system has no file descriptor or memory for another connection.
@@ -33,18 +36,25 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let limits = shared.limits.load();
+                let now = Instant::now();
+                let most = limits.connections_per_address;
+                let Some(place) = shared.addresses.enter(peer.ip(), most, now) else {
+                    turn_away(&shared, peer);
+                    continue;
+                };
                 prepare(&stream);
                 let waiting = shared.admission.enter();
-                let due = Instant::now() + shared.limits.load().connect_timeout;
-                let arrival = Arrival { peer, channel: Channel::Tcp, due };
+                let due = now + limits.connect_timeout;
+                let arrival = Arrival { peer, channel: Channel::Tcp, due, place: Arc::new(place) };
+                let newcomer = Newcomer { shared: Arc::clone(&shared), waiting, arrival };
                 match transport.clone() {
-                    Transport::Tcp => {
-                        tokio::spawn(connection::serve(Arc::clone(&shared), waiting, stream, arrival));
+                    Transport::Tcp => tokio::spawn(newcomer.serve(stream)),
+                    Transport::Tls(tls) => tokio::spawn(newcomer.serve_tls(stream, tls)),
+                    Transport::WebSocket { path, tls } => {
+                        tokio::spawn(newcomer.serve_websocket(stream, path, tls))
                     }
-                    Transport::Tls(tls) => {
-                        tokio::spawn(serve_tls(Arc::clone(&shared), waiting, stream, arrival, tls));
-                    }
-                }
+                };
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -55,28 +65,95 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
     }
 }
 
-async fn serve_tls(shared: Arc<Shared>, waiting: Waiting, stream: TcpStream, arrival: Arrival, tls: Tls) {
-    let handshake = timeout_at(arrival.due, TlsAcceptor::from(tls.current()).accept(stream));
-    let outcome = tokio::select! {
-        outcome = handshake => outcome,
-        () = waiting.must_give_way() => {
-            let detail = "it did not end its TLS handshake while others wanted to log in";
-            return shared.tell_refused(arrival.peer, None, ReasonCode::ProtocolError, detail);
-        }
-    };
-    match outcome {
-        Ok(Ok(stream)) => {
-            let arrival = Arrival { channel: Channel::Tls, ..arrival };
-            connection::serve(shared, waiting, stream, arrival).await;
-        }
-        Ok(Err(error)) => {
-            shared.tell_refused(arrival.peer, None, ReasonCode::ProtocolError, &handshake::why(&error));
-        }
-        Err(_) => {
-            let detail = "its TLS handshake took too long";
-            shared.tell_refused(arrival.peer, None, ReasonCode::ProtocolError, detail);
+/// Whoever has connected. Each step on its way to the CONNECT is taken in its own task, in time, and gives way when others
+/// want to log in.
+struct Newcomer {
+    shared: Arc<Shared>,
+    waiting: Waiting,
+    arrival: Arrival,
+}
+
+/// What carries MQTT other than TCP: behind a pointer, so that there is one such connection task for all, and a small one.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+impl Newcomer {
+    async fn serve<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S) {
+        connection::serve(self.shared, self.waiting, stream, self.arrival).await;
+    }
+
+    async fn serve_tls(mut self, stream: TcpStream, tls: Tls) {
+        match self.shake_hands(stream, &tls).await {
+            Ok(stream) => {
+                self.arrival.channel = Channel::Tls;
+                self.serve(Box::new(stream) as Box<dyn Stream>).await;
+            }
+            Err(detail) => self.tell_refused(&detail),
         }
     }
+
+    async fn serve_websocket(mut self, stream: TcpStream, path: Arc<str>, tls: Option<Tls>) {
+        self.arrival.channel = Channel::WebSocket;
+        let mut stream = match self.take_off_tls(stream, tls).await {
+            Ok(stream) => stream,
+            Err(detail) => return self.tell_refused(&detail),
+        };
+        match self.step("WebSocket handshake", websocket::upgrade(&mut stream, &path)).await {
+            Ok(Ok(ahead)) => {
+                self.serve(Box::new(WebSocket::new(stream, ahead)) as Box<dyn Stream>).await;
+            }
+            Ok(Err(refused)) => {
+                self.tell_refused(&refused.detail);
+                connection::turn_away(&self.waiting, stream, refused.answer).await;
+            }
+            Err(detail) => self.tell_refused(&detail),
+        }
+    }
+
+    /// With a TLS handshake if its first byte is that of one.
+    async fn take_off_tls(&mut self, stream: TcpStream, tls: Option<Tls>) -> Result<Box<dyn Stream>, String> {
+        let Some(tls) = tls else { return Ok(Box::new(stream)) };
+        let mut first = [0];
+        let peeked = self.step("TLS or WebSocket handshake", stream.peek(&mut first)).await?;
+        peeked.map_err(|error| format!("reading failed: {error}"))?;
+        if first != [TLS_HANDSHAKE] {
+            return Ok(Box::new(stream));
+        }
+        self.arrival.channel = Channel::WebSocketTls;
+        Ok(Box::new(self.shake_hands(stream, &tls).await?))
+    }
+
+    async fn shake_hands(&self, stream: TcpStream, tls: &Tls) -> Result<TlsStream<TcpStream>, String> {
+        let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+        let outcome = self.step("TLS handshake", handshake).await?;
+        outcome.map_err(|error| handshake::why(&error))
+    }
+
+    async fn step<T>(&self, name: &str, step: impl Future<Output = T>) -> Result<T, String> {
+        tokio::select! {
+            outcome = timeout_at(self.arrival.due, step) => {
+                outcome.map_err(|_| {
+                    self.shared.counters.limits.count(Limit::ConnectTimeout);
+                    format!("its {name} took longer than limits.connect_timeout")
+                })
+            }
+            () = self.waiting.must_give_way() => {
+                Err(format!("it did not end its {name} while others wanted to log in"))
+            }
+        }
+    }
+
+    fn tell_refused(&self, detail: &str) {
+        self.shared.tell_refused(self.arrival.peer, None, ReasonCode::ProtocolError, detail);
+    }
+}
+
+/// Its socket is closed at once: an answer would cost more than the limit spares.
+fn turn_away(shared: &Shared, peer: SocketAddr) {
+    let detail = "its address has limits.connections_per_address connections already";
+    shared.counters.limits.count(Limit::ConnectionsPerAddress);
+    shared.tell_refused(peer, None, ReasonCode::QuotaExceeded, detail);
 }
 
 /// A client can be served without either option, only less well.

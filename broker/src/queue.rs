@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::{codec::QoS, limits::QueueLimits, message::Message};
+use crate::{
+    codec::QoS,
+    limits::{Limit, LimitTally, QueueLimits},
+    message::Message,
+};
 
 /// A message on its way to one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,22 +36,24 @@ pub struct LiveQueue {
     limits: QueueLimits,
     waiting: VecDeque<Delivery>,
     bytes: usize,
+    acted: LimitTally,
 }
 
-/// The queue holds as much as it may.
+/// The queue holds as much as it may, by this limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueFull;
+pub struct QueueFull(pub Limit);
 
 impl LiveQueue {
     /// An empty queue; allocates nothing.
     pub fn new(limits: QueueLimits) -> Self {
-        Self { limits, waiting: VecDeque::new(), bytes: 0 }
+        Self { limits, waiting: VecDeque::new(), bytes: 0, acted: LimitTally::default() }
     }
 
     /// Appends, and says how many of the oldest made room. An empty queue takes one message of any size.
     pub fn push(&mut self, delivery: Delivery) -> usize {
         let mut dropped = 0;
-        while !self.has_room(delivery.size()) {
+        while let Err(QueueFull(limit)) = self.check_room(delivery.size()) {
+            self.acted.note(limit);
             dropped += 1;
             self.pop();
         }
@@ -73,9 +79,21 @@ impl LiveQueue {
         self.bytes = 0;
     }
 
-    fn has_room(&self, bytes: usize) -> bool {
-        self.waiting.is_empty()
-            || self.waiting.len() < self.limits.messages && self.bytes + bytes <= self.limits.bytes
+    /// How often its limits acted since the last call.
+    pub fn take_acted(&mut self) -> LimitTally {
+        std::mem::take(&mut self.acted)
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<(), QueueFull> {
+        if self.waiting.is_empty() {
+            Ok(())
+        } else if self.waiting.len() >= self.limits.messages {
+            Err(QueueFull(Limit::LiveQueueMessages))
+        } else if self.bytes + bytes > self.limits.bytes {
+            Err(QueueFull(Limit::LiveQueueBytes))
+        } else {
+            Ok(())
+        }
     }
 
     /// Messages and bytes that wait.

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::RwLock;
 
-use crate::{message::Message, subscriptions::filter::matches};
+use crate::{limits::Limit, message::Message, subscriptions::filter::matches};
 
 /// How much may be retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +24,10 @@ pub struct RetainedLimits {
     pub max_messages_per_owner: usize,
 }
 
-/// The message was not retained, and what was retained before still is: no room within the [`RetainedLimits`].
+/// The message was not retained, and what was retained before still is: no room within this one of the
+/// [`RetainedLimits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetainedFull;
+pub struct RetainedFull(pub Limit);
 
 impl fmt::Display for RetainedFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -80,12 +81,10 @@ impl Retained {
             return Ok(());
         }
         if let Some(owner) = owner
-            && !kept.has_room(message, owner, &self.limits)
+            && kept.check_room(message, owner, &self.limits).is_err()
         {
             kept.remove_expired(message.received_at(), &mut expired);
-            if !kept.has_room(message, owner, &self.limits) {
-                return Err(RetainedFull);
-            }
+            kept.check_room(message, owner, &self.limits)?;
         }
         kept.replace(message.clone(), owner.map(Arc::clone));
         Ok(())
@@ -125,14 +124,25 @@ struct Kept {
 }
 
 impl Kept {
-    fn has_room(&self, message: &Message, owner: &Arc<str>, limits: &RetainedLimits) -> bool {
+    fn check_room(
+        &self,
+        message: &Message,
+        owner: &Arc<str>,
+        limits: &RetainedLimits,
+    ) -> Result<(), RetainedFull> {
         let present = self.messages.get(message.topic());
         let is_owners = present.is_some_and(|present| present.owner.as_ref() == Some(owner));
         let owned = self.per_owner.get(owner).copied().unwrap_or(0);
         let others = self.bytes - present.map_or(0, |present| present.message.size());
-        (present.is_some() || self.messages.len() < limits.max_messages)
-            && (is_owners || owned < limits.max_messages_per_owner)
-            && others.saturating_add(message.size()) <= limits.max_bytes
+        if !is_owners && owned >= limits.max_messages_per_owner {
+            Err(RetainedFull(Limit::RetainedPerName))
+        } else if present.is_none() && self.messages.len() >= limits.max_messages {
+            Err(RetainedFull(Limit::RetainedMessages))
+        } else if others.saturating_add(message.size()) > limits.max_bytes {
+            Err(RetainedFull(Limit::RetainedBytes))
+        } else {
+            Ok(())
+        }
     }
 
     fn replace(&mut self, message: Message, owner: Option<Arc<str>>) {
@@ -259,12 +269,15 @@ mod tests {
         let (greedy, other) = (owner(), Arc::from("other"));
         retained.store(&message("a", "1"), Some(&greedy), |_| ()).unwrap();
         retained.store(&message("b", "1"), Some(&greedy), |_| ()).unwrap();
-        assert_eq!(retained.store(&message("c", "1"), Some(&greedy), |_| ()), Err(RetainedFull));
+        assert_eq!(
+            retained.store(&message("c", "1"), Some(&greedy), |_| ()),
+            Err(RetainedFull(Limit::RetainedPerName))
+        );
         retained.store(&message("b", "2"), Some(&greedy), |_| ()).unwrap();
         retained.store(&message("c", "1"), Some(&other), |_| ()).unwrap();
         assert_eq!(
             retained.store(&message("d", "1"), Some(&other), |_| ()),
-            Err(RetainedFull),
+            Err(RetainedFull(Limit::RetainedMessages)),
             "all places are taken"
         );
         retained.store(&message("d", "1"), None, |_| ()).unwrap();
@@ -343,7 +356,10 @@ mod tests {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
         retained.store(&message("a", "1"), Some(&owner()), |_| ()).unwrap();
         retained.store(&message("b", "1"), Some(&owner()), |_| ()).unwrap();
-        assert_eq!(retained.store(&message("c", "1"), Some(&owner()), |_| ()), Err(RetainedFull));
+        assert_eq!(
+            retained.store(&message("c", "1"), Some(&owner()), |_| ()),
+            Err(RetainedFull(Limit::RetainedMessages))
+        );
         retained.store(&message("b", "2"), Some(&owner()), |_| ()).unwrap();
         retained.store(&message("a", ""), Some(&owner()), |_| ()).unwrap();
         retained.store(&message("c", "1"), Some(&owner()), |_| ()).unwrap();
@@ -356,7 +372,10 @@ mod tests {
         let retained = Retained::new(RetainedLimits { max_bytes: 2 * size, ..PLENTY });
         retained.store(&message("a", "12345"), Some(&owner()), |_| ()).unwrap();
         retained.store(&message("b", "12345"), Some(&owner()), |_| ()).unwrap();
-        assert_eq!(retained.store(&message("a", "123456"), Some(&owner()), |_| ()), Err(RetainedFull));
+        assert_eq!(
+            retained.store(&message("a", "123456"), Some(&owner()), |_| ()),
+            Err(RetainedFull(Limit::RetainedBytes))
+        );
         assert_eq!(retained.matching("a", 0), [message("a", "12345")]);
         retained.store(&message("b", "1234"), Some(&owner()), |_| ()).unwrap();
         retained.store(&message("a", "123456"), Some(&owner()), |_| ()).unwrap();
@@ -368,7 +387,10 @@ mod tests {
         let retained = Retained::new(RetainedLimits { max_messages: 2, ..PLENTY });
         retained.store(&expiring("a", "1", 0, 1), Some(&owner()), |_| ()).unwrap();
         retained.store(&message("b", "1"), Some(&owner()), |_| ()).unwrap();
-        assert_eq!(retained.store(&expiring("c", "1", 999, 60), Some(&owner()), |_| ()), Err(RetainedFull));
+        assert_eq!(
+            retained.store(&expiring("c", "1", 999, 60), Some(&owner()), |_| ()),
+            Err(RetainedFull(Limit::RetainedMessages))
+        );
         retained.store(&expiring("c", "1", 1_000, 60), Some(&owner()), |_| ()).unwrap();
         assert_eq!(topics(&retained, "#"), ["b", "c"]);
     }

@@ -7,9 +7,10 @@ use crate::{
     codec::{PacketId, QoS},
     events::Counters,
     keeping::Group,
+    limits::Limit,
     message::Message,
-    queue::Delivery,
-    retained::is_removal,
+    queue::{Delivery, QueueFull},
+    retained::{RetainedFull, is_removal},
     session::{Outbound, Outcome, Place, Receipt, Session, Wanted, Work},
     shared::{Index, Matches, Shared},
     store::Change,
@@ -49,9 +50,21 @@ enum Way {
     Queue(Option<Place>),
 }
 
-/// A queue is full, or no more retained messages are kept.
+/// A queue is full, or no more retained messages are kept, by this limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub struct Full(pub Limit);
+
+impl From<QueueFull> for Full {
+    fn from(QueueFull(limit): QueueFull) -> Self {
+        Self(limit)
+    }
+}
+
+impl From<RetainedFull> for Full {
+    fn from(RetainedFull(limit): RetainedFull) -> Self {
+        Self(limit)
+    }
+}
 
 impl Shared {
     /// The assured lane: puts a QoS 1 or 2 message of a client into the queue of every session that wants it, or of none.
@@ -77,13 +90,13 @@ impl Shared {
             {
                 let (flow, delivery) = (self.flow_of(message.topic()), delivery(message.clone(), only));
                 let mut outbound = only.handle.outbound.lock();
-                outbound.push_assured(&flow, delivery, Wanted::default()).map(|()| None).map_err(|_| Full)
+                outbound.push_assured(&flow, delivery, Wanted::default()).map(|()| None).map_err(Full::from)
             }
             all => self.route_to_all(message, publisher, all),
         };
         matches.clear();
-        if routed.is_err() {
-            Counters::add(&self.counters.queue_full, 1);
+        if let Err(Full(limit)) = routed {
+            self.count_full(limit);
         }
         routed.map(|receipt| Routed { wanted, receipt })
     }
@@ -102,8 +115,8 @@ impl Shared {
             }
             QoS::AtLeastOnce | QoS::ExactlyOnce => self.route_to_whom_it_can(&message, owner),
         };
-        if outcome.is_err() {
-            Counters::add(&self.counters.queue_full, 1);
+        if let Err(Full(limit)) = outcome {
+            self.count_full(limit);
         }
         outcome
     }
@@ -139,7 +152,7 @@ impl Shared {
                 keeper.store.submit_lazily(Change::Unretain { topic: topic.into() });
             }
         };
-        self.retained.store(message, owner, forget).map_err(|_| Full)
+        Ok(self.retained.store(message, owner, forget)?)
     }
 
     /// Gives a session the retained messages that match a filter it just subscribed to `[MQTT-3.8.4-4]`. The caller holds
@@ -158,8 +171,9 @@ impl Shared {
                 Delivery { message, qos, retain: true, subscription_ids: Vec::from_iter(subscription_id) };
             if qos == QoS::AtMostOnce {
                 session.outbound.lock().push_live(delivery);
-            } else if !self.push_if_room(session, delivery, Some(now)) {
+            } else if let Err(QueueFull(limit)) = self.push_if_room(session, delivery, Some(now)) {
                 Counters::add(&self.counters.dropped, 1);
+                self.counters.limits.count(limit);
             }
         }
     }
@@ -169,10 +183,10 @@ impl Shared {
         session: &Arc<Session>,
         delivery: Delivery,
         since: Option<u64>,
-    ) -> bool {
+    ) -> Result<(), QueueFull> {
         let flow = self.flow_of(delivery.message.topic());
         let wanted = Wanted { since, ..Wanted::default() };
-        let push = |outbound: &mut Outbound| outbound.push_assured(&flow, delivery, wanted).is_ok();
+        let push = |outbound: &mut Outbound| outbound.push_assured(&flow, delivery, wanted);
         self.with_outbound(session, push)
     }
 
@@ -194,19 +208,19 @@ impl Shared {
             }
             match self.with_outbound(session, |outbound| outbound.reserve(&flow, &delivery)) {
                 Ok(place) => receivers.push(Receiver { session, delivery, way: Way::Queue(place) }),
-                Err(_) => outcome = Err(Full),
+                Err(full) => outcome = Err(full.into()),
             }
         }
         if outcome.is_ok() {
             outcome = self.retain(message, Some(&publisher.session.name));
         }
-        if outcome.is_err() {
+        if let Err(full) = outcome {
             for Receiver { session, way, .. } in receivers {
                 if let Way::Queue(place) = way {
                     session.outbound.lock().release(place);
                 }
             }
-            return Err(Full);
+            return Err(full);
         }
         Ok(self.deliver(message, publisher, &flow, receivers))
     }
@@ -276,8 +290,8 @@ impl Shared {
             let delivery = delivery(message.clone(), wanted);
             if delivery.qos == QoS::AtMostOnce {
                 wanted.handle.outbound.lock().push_live(delivery);
-            } else if !self.push_if_room(&wanted.handle, delivery, None) {
-                outcome = Err(Full);
+            } else if let Err(full) = self.push_if_room(&wanted.handle, delivery, None) {
+                outcome = Err(full.into());
             }
         }
         outcome

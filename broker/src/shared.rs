@@ -6,15 +6,18 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
     access::{Access, Flow, Grant},
+    addresses::Addresses,
     admission::Admission,
+    allowance::Allowances,
     codec::ReasonCode,
     events::{Counters, Event, Events, excerpt},
+    guessing::Guesses,
     keeping::Keeper,
-    limits::Limits,
+    limits::{Limit, LimitTally, Limits},
     live::LiveLane,
     retained::Retained,
     session::{Registry, Session},
@@ -34,6 +37,12 @@ pub struct Shared {
     /// As they are now; a connection keeps those that it began with.
     pub limits: ArcSwap<Limits>,
     pub admission: Arc<Admission>,
+    /// Of all connections.
+    pub addresses: Arc<Addresses>,
+    /// Logins that failed.
+    pub guesses: Mutex<Guesses>,
+    /// What names may publish.
+    pub allowances: Allowances,
     pub sessions: Registry,
     pub subscriptions: Arc<Index>,
     pub retained: Retained,
@@ -81,9 +90,33 @@ impl Shared {
         self.access.flow(topic).unwrap_or_else(|| self.common_flow.clone())
     }
 
-    /// Tells that a message was refused because a queue is full.
-    pub fn tell_full(&self, publisher: &Arc<str>, topic: &str) {
-        self.events.emit(|| Event::QueueFull { publisher: Arc::clone(publisher), topic: excerpt(topic) });
+    /// Counts that a message was refused because of a limit of queues or retained messages.
+    pub fn count_full(&self, limit: Limit) {
+        Counters::add(&self.counters.queue_full, 1);
+        self.counters.limits.count(limit);
+    }
+
+    /// Tells that a message was refused because of a limit of queues or retained messages.
+    pub fn tell_full(&self, publisher: &Arc<str>, topic: &str, limit: Limit) {
+        self.events.emit(|| Event::QueueFull {
+            publisher: Arc::clone(publisher),
+            topic: excerpt(topic),
+            limit,
+        });
+    }
+
+    /// Counts and tells that a limit acted on a client that is logged in and may stay.
+    pub fn tell_limited(&self, name: &Arc<str>, limit: Limit) {
+        self.counters.limits.count(limit);
+        self.events.emit(|| Event::LimitReached { name: Arc::clone(name), limit });
+    }
+
+    /// The same for limits that acted as often as was noted; each is told once.
+    pub fn tell_all_limited(&self, name: &Arc<str>, noted: &LimitTally) {
+        for (limit, times) in noted.iter() {
+            self.counters.limits.add(limit, times);
+            self.events.emit(|| Event::LimitReached { name: Arc::clone(name), limit });
+        }
     }
 
     /// Tells and counts that a connection did not get past its CONNECT.

@@ -1,6 +1,6 @@
 //! What carries the bytes of MQTT: TCP, TLS over it, WebSocket over either.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ServerConfig;
@@ -12,6 +12,14 @@ pub enum Transport {
     Tcp,
     /// TLS.
     Tls(Tls),
+    /// WebSocket at this path of HTTP, with the subprotocol `mqtt`; on the same port over TLS, if there is a configuration
+    /// for it: the first byte tells.
+    WebSocket {
+        /// Such as `/mqtt`.
+        path: Arc<str>,
+        /// For clients that begin with a TLS handshake.
+        tls: Option<Tls>,
+    },
 }
 
 /// The TLS configuration of listeners. It can be replaced while they run: handshakes that begin afterwards use the new
@@ -31,6 +39,10 @@ pub enum Channel {
     /// MQTT over WebSocket over TLS.
     WebSocketTls,
 }
+
+/// What a client did that is not allowed below MQTT. Carried by an [`std::io::Error`] of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Violation(pub &'static str);
 
 impl Tls {
     /// For listeners that are served with it.
@@ -55,6 +67,21 @@ impl Channel {
         matches!(self, Self::Tls | Self::WebSocketTls)
     }
 }
+
+impl Violation {
+    /// What an error of a stream carries.
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Violation {}
 
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

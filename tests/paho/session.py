@@ -12,7 +12,10 @@ def connect(arguments, on_connect, persistent=False):
     host, port, client_id, username, password, version = arguments
     version = int(version)
     options = {} if version == mqtt.MQTTv5 else {"clean_session": not persistent}
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=version, **options)
+    transport = os.environ.get("IOR_PAHO_TRANSPORT", "tcp")
+    client = mqtt.Client(
+        mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=version, transport=transport, **options
+    )
     client.username_pw_set(username, password)
     if "IOR_PAHO_CA" in os.environ:
         client.tls_set(os.environ["IOR_PAHO_CA"])

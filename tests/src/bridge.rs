@@ -69,7 +69,7 @@ impl World {
     /// Without any configuration: the bridge writes the shipped one.
     pub fn empty() -> Self {
         let listen = |name: &str| (format!("IOR_BRIDGE__{name}__LISTEN"), "127.0.0.1:0".to_string());
-        let environment = ["MQTT", "MQTTS"].map(listen).into();
+        let environment = ["MQTT", "MQTTS", "WEBSOCKET"].map(listen).into();
         Self { disk: None, directory: TempDir::new().unwrap(), environment }
     }
 
@@ -232,6 +232,14 @@ impl Bridge {
     pub fn says(&self, words: &[&str]) {
         let has_all = |line: &str| words.iter().all(|word| line.contains(word)).then_some(());
         self.process.wait_for(&format!("line with {words:?}"), DEADLINE, has_all);
+    }
+
+    /// Fails unless it serves a device that comes now, and nothing in it has panicked.
+    #[track_caller]
+    pub fn assert_unharmed(&self, who: &Credentials) {
+        self.connect_with(Version::V5, who, Connect::new("still-alive")).0.disconnect();
+        let log = self.log();
+        assert!(!log.contains("panicked"), "{log}");
     }
 
     /// Ends it as systemd does, and gives its exit status and world.

@@ -32,7 +32,8 @@ fn every_command_of_the_readme_does_what_it_says() {
             .bash(run)
             .current_dir(repository())
             .env("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0")
-            .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0"),
+            .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")
+            .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0"),
     );
     let [mqtt, mqtts] = bridge.wait_for("the ready line", BUILD, |line| {
         let (_, listeners) = line.split_once("ready: ")?;

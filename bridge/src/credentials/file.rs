@@ -48,6 +48,9 @@ pub struct Login {
     /// The CA certificate to trust for TLS, PEM; absent if it is one that everybody trusts.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ca: Option<String>,
+    /// Port of MQTT over WebSocket, plain and over TLS, at the path `/mqtt`; absent if it is turned off.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub websocket_port: Option<u16>,
     /// A suggestion: any Client Identifier works.
     pub client_id: String,
     /// `<user>.<device code>`.

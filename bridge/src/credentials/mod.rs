@@ -63,6 +63,7 @@ impl<'a> Issuer<'a> {
                 port: self.reach.port,
                 tls_port: self.reach.tls_port,
                 ca: self.reach.ca.clone(),
+                websocket_port: self.reach.websocket_port,
                 client_id: user_name.clone(),
                 password: self.passwords.get(&user_name).cloned().unwrap_or_default(),
                 username: user_name,

@@ -14,6 +14,8 @@ pub struct Reach {
     pub tls_port: Option<u16>,
     /// What devices have to trust to use TLS, PEM; `None` if they do already.
     pub ca: Option<String>,
+    /// Port of MQTT over WebSocket.
+    pub websocket_port: Option<u16>,
 }
 
 impl Reach {
@@ -21,11 +23,13 @@ impl Reach {
     pub fn new(settings: &Settings, addresses: &Addresses, ca: Option<String>) -> Self {
         let port = addresses.mqtt.map(|address| address.port());
         let tls_port = addresses.mqtts.map(|address| address.port());
+        let websocket_port = addresses.websocket.map(|address| address.port());
         Self {
             host: settings.host.clone(),
             port: port.filter(|_| settings.tls == TlsUse::Optional),
             tls_port,
-            ca: ca.filter(|_| tls_port.is_some()),
+            ca: ca.filter(|_| tls_port.or(websocket_port).is_some()),
+            websocket_port,
         }
     }
 }

@@ -161,7 +161,7 @@ fn without_a_plain_port_every_snippet_uses_tls() {
 }
 
 fn reach(host: &str, port: Option<u16>) -> Reach {
-    Reach { host: host.to_owned(), port, tls_port: None, ca: None }
+    Reach { host: host.to_owned(), port, tls_port: None, ca: None, websocket_port: None }
 }
 
 fn mode(path: &Path) -> u32 {

@@ -23,12 +23,32 @@ struct Bridge {
 #[tokio::test]
 async fn all_that_the_settings_name_is_opened() {
     let bridge = Bridge::start(Some("127.0.0.1:0"), Some("127.0.0.1:0")).await;
-    let Addresses { mqtt: Some(mqtt), mqtts: Some(mqtts) } = bridge.listeners.addresses() else { panic!() };
+    let Addresses { mqtt: Some(mqtt), mqtts: Some(mqtts), websocket: None } = bridge.listeners.addresses()
+    else {
+        panic!()
+    };
     assert_eq!(bridge.listeners.addresses().to_string(), format!("mqtt {mqtt}, mqtts {mqtts}"));
     assert!(answers(mqtt).await);
     TcpStream::connect(mqtts).await.unwrap();
     let one = Bridge::start(None, Some("127.0.0.1:0")).await.listeners.addresses();
     assert_eq!((one.mqtt, one.to_string()), (None, format!("mqtts {}", one.mqtts.unwrap())));
+}
+
+#[tokio::test]
+async fn websocket_is_opened_and_moved_like_the_others() {
+    let mut bridge = Bridge::start(Some("127.0.0.1:0"), None).await;
+    let mut settings = bridge.settings.clone();
+    for address in [free().await, free().await] {
+        settings.websocket.listen = Some(address);
+        bridge.listeners.move_to(&settings).await.unwrap();
+        let addresses = bridge.listeners.addresses();
+        assert!(addresses.to_string().ends_with(&format!(", websocket {address}")), "{addresses}");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /mqtt HTTP/1.1\r\n\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 426");
+    }
 }
 
 #[tokio::test]
@@ -137,6 +157,7 @@ fn settings(mqtt: Option<&str>, mqtts: Option<&str>) -> Settings {
     let mut settings = Settings::load(Path::new("/nowhere/config"), &Environment::new()).unwrap();
     settings.mqtt.listen = mqtt.map(|address| address.parse().unwrap());
     settings.mqtts.listen = mqtts.map(|address| address.parse().unwrap());
+    settings.websocket.listen = None;
     settings
 }
 

@@ -18,9 +18,10 @@ use std::{
     time::Duration,
 };
 
+pub use for_broker::key_of;
 use ior_broker::store::{Durability as StoreDurability, StoreSettings};
 use layers::Layers;
-pub use network::{Mqtt, Mqtts, PairFiles, TlsUse};
+pub use network::{Mqtt, Mqtts, PairFiles, TlsUse, WebSocket};
 pub use queue::OwnQueue;
 pub(crate) use queue::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, WHEN_FULL};
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub mqtt: Mqtt,
     /// MQTT over TLS.
     pub mqtts: Mqtts,
+    /// MQTT over WebSocket.
+    pub websocket: WebSocket,
     /// What TLS is for.
     pub tls: TlsUse,
     /// Secret key, store, CA and credential files.
@@ -77,18 +80,29 @@ pub enum Durability {
 pub struct Limits {
     /// Connections that have logged in.
     pub connections: usize,
+    /// Connections of one IPv4 address or one IPv6 /64, logged in or not; beyond it a new one is closed at once. 0 is no
+    /// limit.
+    pub connections_per_address: usize,
     /// Connections that have not logged in yet; beyond it the one that waits for longest is closed.
     pub logins: usize,
     /// From the first byte's arrival being possible to the end of CONNECT.
     pub connect_timeout: Duration,
-    /// Longest CONNECT, in bytes.
+    /// Logins of one address or one user name that may fail before the answer to further ones is delayed.
+    pub failed_logins: u32,
+    /// Longest such delay; zero delays nothing.
+    pub failed_login_delay_max: Duration,
+    /// Longest CONNECT, its Will not counted, in bytes.
     pub max_connect_size: usize,
+    /// Longest Will with its topic and properties, in bytes; 0 allows none.
+    pub max_will_size: usize,
     /// Longest packet that a client may send, in bytes (Maximum Packet Size).
     pub max_packet_size: usize,
     /// Longest topic or topic filter, in bytes.
     pub max_topic_length: usize,
     /// Most levels of a topic or topic filter.
     pub max_topic_levels: usize,
+    /// Most User Properties of one packet, those of a Will counted for themselves.
+    pub user_properties: usize,
     /// QoS 1 and 2 messages in flight from a client (Receive Maximum).
     pub receive_maximum: u16,
     /// QoS 1 and 2 messages in flight to a client, at most its own Receive Maximum.
@@ -103,6 +117,10 @@ pub struct Limits {
     pub session_expiry_max: u32,
     /// Subscriptions of one session.
     pub subscriptions_per_session: usize,
+    /// Messages per second that a device may publish, over all its connections; 0 is no limit.
+    pub publish_rate: u32,
+    /// Bytes per second that a device may publish, over all its connections; 0 is no limit.
+    pub publish_bandwidth: u64,
     /// QoS 0 messages that wait for one session.
     pub live_queue_messages: usize,
     /// Bytes of the QoS 0 messages that wait for one session.
@@ -201,11 +219,12 @@ impl Settings {
             level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
             format: layers.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
         };
-        let (mqtt, mqtts, tls) = network?;
+        let (mqtt, mqtts, websocket, tls) = network?;
         Some(Self {
             host: host?.unwrap_or_else(host_name),
             mqtt,
             mqtts,
+            websocket,
             tls,
             data_dir: match data_dir? {
                 Some(data_dir) => beside(dir).join(data_dir),
@@ -221,12 +240,17 @@ impl Settings {
         const GIB: usize = 1 << 30;
         const DAY: u64 = 24 * 60 * 60;
         let connections = layers.count("limits.connections", 1..=1_000_000);
+        let connections_per_address = layers.count("limits.connections_per_address", 0..=1_000_000);
         let logins = layers.count("limits.logins", 1..=1_000_000);
         let connect_timeout = layers.duration("limits.connect_timeout", 1..=600);
+        let failed_logins = layers.count("limits.failed_logins", 1..=1_000_000);
+        let failed_login_delay_max = layers.duration("limits.failed_login_delay_max", 0..=600);
         let max_connect_size = layers.bytes("limits.max_connect_size", 256..=1 << 20);
+        let max_will_size = layers.bytes("limits.max_will_size", 0..=1 << 20);
         let max_packet_size = layers.bytes("limits.max_packet_size", 1024..=MAX_PACKET_SIZE);
         let max_topic_length = layers.bytes("limits.max_topic_length", 256..=u16::MAX.into());
         let max_topic_levels = layers.count("limits.max_topic_levels", 8..=u16::MAX.into());
+        let user_properties = layers.count("limits.user_properties", 0..=1_000_000);
         let receive_maximum = layers.count("limits.receive_maximum", 1..=u16::MAX.into());
         let max_inflight = layers.count("limits.max_inflight", 1..=1024);
         let topic_alias_maximum = layers.count("limits.topic_alias_maximum", 0..=u16::MAX.into());
@@ -234,6 +258,8 @@ impl Settings {
         let sessions_per_device = layers.count("limits.sessions_per_device", 1..=1000);
         let session_expiry_max = layers.duration("limits.session_expiry_max", 0..=3650 * DAY);
         let subscriptions_per_session = layers.count("limits.subscriptions_per_session", 1..=100_000);
+        let publish_rate = layers.count("limits.publish_rate", 0..=1_000_000_000);
+        let publish_bandwidth = layers.bytes("limits.publish_bandwidth", 0..=GIB.saturating_mul(64));
         let live_queue_messages = layers.count("limits.live_queue_messages", 1..=1_000_000);
         let live_queue_bytes = layers.bytes("limits.live_queue_bytes", 1024..=GIB);
         let queue_messages = layers.count("limits.queue_messages", MAX_MESSAGES);
@@ -246,12 +272,17 @@ impl Settings {
         let rotation_window = layers.duration("limits.rotation_window", 0..=365 * DAY);
         Some(Limits {
             connections: connections?,
+            connections_per_address: connections_per_address?,
             logins: logins?,
             connect_timeout: connect_timeout?,
+            failed_logins: u32::try_from(failed_logins?).ok()?,
+            failed_login_delay_max: failed_login_delay_max?,
             max_connect_size: max_connect_size?,
+            max_will_size: max_will_size?,
             max_packet_size: max_packet_size?,
             max_topic_length: max_topic_length?,
             max_topic_levels: max_topic_levels?,
+            user_properties: user_properties?,
             receive_maximum: u16::try_from(receive_maximum?).ok()?,
             max_inflight: u16::try_from(max_inflight?).ok()?,
             topic_alias_maximum: u16::try_from(topic_alias_maximum?).ok()?,
@@ -259,6 +290,8 @@ impl Settings {
             sessions_per_device: sessions_per_device?,
             session_expiry_max: u32::try_from(session_expiry_max?.as_secs()).ok()?,
             subscriptions_per_session: subscriptions_per_session?,
+            publish_rate: u32::try_from(publish_rate?).ok()?,
+            publish_bandwidth: u64::try_from(publish_bandwidth?).ok()?,
             live_queue_messages: live_queue_messages?,
             live_queue_bytes: live_queue_bytes?,
             queue_messages: queue_messages?,

@@ -26,6 +26,13 @@ pub struct Mqtts {
     pub client_ca: Option<PathBuf>,
 }
 
+/// MQTT over WebSocket, at the path `/mqtt`: plain and over TLS on one port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebSocket {
+    /// Where to listen; `None` turns it off.
+    pub listen: Option<SocketAddr>,
+}
+
 /// A certificate and its key, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairFiles {
@@ -45,9 +52,10 @@ pub enum TlsUse {
 }
 
 /// All of it. Relative paths start at `base`. `None` if something is wrong, which the layers have noted.
-pub(super) fn read(layers: &mut Layers, base: &Path) -> Option<(Mqtt, Mqtts, TlsUse)> {
+pub(super) fn read(layers: &mut Layers, base: &Path) -> Option<(Mqtt, Mqtts, WebSocket, TlsUse)> {
     let mqtt = layers.listen("mqtt.listen", "0.0.0.0:1883");
     let mqtts = layers.listen("mqtts.listen", "0.0.0.0:8883");
+    let websocket = layers.listen("websocket.listen", "0.0.0.0:8083");
     let mut file = |key: &str, example: &str| {
         let path = layers.optional_text(key, &format!("a path, such as {example:?}"));
         path.map(|path| path.map(|path| base.join(path)))
@@ -73,29 +81,41 @@ pub(super) fn read(layers: &mut Layers, base: &Path) -> Option<(Mqtt, Mqtts, Tls
             return None;
         }
     };
-    let (mqtt, mqtts) = (Mqtt { listen: mqtt? }, Mqtts { listen: mqtts?, pair, client_ca: client_ca? });
-    is_reachable(layers, &mqtt, &mqtts, tls?).then_some((mqtt, mqtts, tls?))
+    let (mqtt, mqtts, websocket, tls) = (mqtt?, mqtts?, websocket?, tls?);
+    let listeners = [("mqtt.listen", mqtt), ("mqtts.listen", mqtts), ("websocket.listen", websocket)];
+    let mqtts = Mqtts { listen: mqtts, pair, client_ca: client_ca? };
+    is_reachable(layers, listeners, tls).then_some((
+        Mqtt { listen: mqtt },
+        mqtts,
+        WebSocket { listen: websocket },
+        tls,
+    ))
 }
 
 /// Whether something listens that devices may log in to, each listener at a place of its own.
-fn is_reachable(layers: &mut Layers, mqtt: &Mqtt, mqtts: &Mqtts, tls: TlsUse) -> bool {
-    match (mqtt.listen, mqtts.listen) {
-        (None, None) => {
+fn is_reachable(layers: &mut Layers, listeners: [(&str, Option<SocketAddr>); 3], tls: TlsUse) -> bool {
+    let open: Vec<_> = listeners.iter().filter_map(|(key, listen)| Some((*key, (*listen)?))).collect();
+    match open[..] {
+        [] => {
             let hint = "write an address and a port, such as \"0.0.0.0:1883\", here or for mqtts.listen";
-            layers.note("mqtt.listen", "nothing listens, with MQTT over TLS turned off too", hint);
-            false
+            layers.note("mqtt.listen", "nothing listens, with all other listeners turned off too", hint);
+            return false;
         }
-        (Some(_), None) if tls == TlsUse::Required => {
+        [("mqtt.listen", _)] if tls == TlsUse::Required => {
             let hint = "write an address and a port for mqtts.listen, such as \"0.0.0.0:8883\"";
-            layers.note("tls", "nobody could log in: MQTT over TLS is turned off", hint);
-            false
+            layers.note("tls", "nobody could log in: all listeners with TLS are turned off", hint);
+            return false;
         }
-        (Some(plain), Some(tls)) if collide(plain, tls) => {
-            layers.note("mqtts.listen", "mqtt.listen is the same place", "write another port, such as 8883");
-            false
-        }
-        _ => true,
+        _ => {}
     }
+    for (index, (key, listen)) in open.iter().enumerate() {
+        if let Some((other, _)) = open[..index].iter().find(|(_, other)| collide(*listen, *other)) {
+            let hint = "write another port; by default they are 1883, 8883 and 8083";
+            layers.note(key, &format!("{other} is the same place"), hint);
+            return false;
+        }
+    }
+    true
 }
 
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {

@@ -8,6 +8,7 @@ fn nothing_is_needed() {
     assert_eq!(settings.mqtt, Mqtt { listen: Some("0.0.0.0:1883".parse().unwrap()) });
     let listen = Some("0.0.0.0:8883".parse().unwrap());
     assert_eq!(settings.mqtts, Mqtts { listen, pair: None, client_ca: None });
+    assert_eq!(settings.websocket, WebSocket { listen: Some("0.0.0.0:8083".parse().unwrap()) });
     assert_eq!(settings.tls, TlsUse::Optional);
     assert!(!settings.host.is_empty());
     assert!(settings.data_dir.ends_with("data"));
@@ -17,12 +18,17 @@ fn nothing_is_needed() {
         settings.limits,
         Limits {
             connections: 10_000,
+            connections_per_address: 1000,
             logins: 512,
             connect_timeout: Duration::from_secs(10),
-            max_connect_size: 8 << 10,
+            failed_logins: 5,
+            failed_login_delay_max: Duration::from_secs(30),
+            max_connect_size: 4 << 10,
+            max_will_size: 8 << 10,
             max_packet_size: 1 << 20,
             max_topic_length: 1024,
             max_topic_levels: 64,
+            user_properties: 64,
             receive_maximum: 1024,
             max_inflight: 128,
             topic_alias_maximum: 64,
@@ -30,6 +36,8 @@ fn nothing_is_needed() {
             sessions_per_device: 4,
             session_expiry_max: 30 * 24 * 60 * 60,
             subscriptions_per_session: 100,
+            publish_rate: 0,
+            publish_bandwidth: 0,
             live_queue_messages: 1000,
             live_queue_bytes: 1 << 20,
             queue_messages: 100_000,
@@ -42,6 +50,23 @@ fn nothing_is_needed() {
             rotation_window: Duration::from_secs(24 * 60 * 60),
         }
     );
+}
+
+#[test]
+fn the_defaults_are_those_of_the_broker() {
+    let limits = load(None, &[]).unwrap().limits.for_broker();
+    assert_eq!(limits, ior_broker::limits::Limits::default());
+}
+
+#[test]
+fn every_limit_that_counts_has_a_key_and_every_key_a_count() {
+    let counted: std::collections::BTreeSet<_> =
+        ior_broker::limits::Limit::ALL.iter().map(|limit| format!("limits.{}", key_of(*limit))).collect();
+    let keys = layers::keys().into_keys().filter(|key| key.starts_with("limits."));
+    // The one says what happens when another one is reached; the other one is the policy's own.
+    let others = ["limits.when_full", "limits.rotation_window"];
+    let keys: std::collections::BTreeSet<_> = keys.filter(|key| !others.contains(&&**key)).collect();
+    assert_eq!(keys, counted);
 }
 
 #[test]
@@ -100,6 +125,9 @@ fn one_listener_is_enough() {
     let off = |name| load(None, &[(name, "null")]).unwrap();
     assert_eq!(off("IOR_BRIDGE__MQTT__LISTEN").mqtt.listen, None);
     assert_eq!(off("IOR_BRIDGE__MQTTS__LISTEN").mqtts.listen, None);
+    assert_eq!(off("IOR_BRIDGE__WEBSOCKET__LISTEN").websocket.listen, None);
+    let only_websocket = r#"{ "mqtt": { "listen": null }, "mqtts": { "listen": null }, "tls": "required" }"#;
+    assert!(load(Some(only_websocket), &[]).is_ok(), "it speaks TLS too");
     // Ports that the system chooses are never the same.
     let chosen = [("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0"), ("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")];
     assert!(load(None, &chosen).is_ok());
@@ -145,18 +173,23 @@ fn wrong_values_are_found_where_they_stand() {
         ("{ §\"mqtts2\": {} }", "unknown key \"mqtts2\"", "did you mean \"mqtts\"?"),
         ("{ §\"web\": {} }", "unknown key \"web\"", "the keys here are"),
         (
-            "{ \"mqtt\": { \"listen\": §null }, \"mqtts\": { \"listen\": null } }",
+            "{ \"mqtt\": { \"listen\": §null }, \"mqtts\": { \"listen\": null }, \"websocket\": { \"listen\": null } }",
             "nothing listens",
             "such as \"0.0.0.0:1883\"",
         ),
         (
-            "{ \"mqtts\": { \"listen\": null }, \"tls\": §\"required\" }",
+            "{ \"mqtts\": { \"listen\": null }, \"websocket\": { \"listen\": null }, \"tls\": §\"required\" }",
             "nobody could log in",
             "for mqtts.listen",
         ),
         (
             "{ \"mqtt\": { \"listen\": \"127.0.0.1:8883\" }, \"mqtts\": { \"listen\": §\"0.0.0.0:8883\" } }",
             "mqtt.listen is the same place",
+            "another port",
+        ),
+        (
+            "{ \"websocket\": { \"listen\": §\"[::1]:8883\" }, \"mqtts\": { \"listen\": \"[::]:8883\" } }",
+            "mqtts.listen is the same place",
             "another port",
         ),
         (
@@ -205,6 +238,7 @@ fn wrong_variables_are_named() {
         &[
             ("IOR_BRIDGE__MQTT__LISTEN", "null"),
             ("IOR_BRIDGE__MQTTS__LISTEN", "null"),
+            ("IOR_BRIDGE__WEBSOCKET__LISTEN", "null"),
             ("IOR_BRIDGE__MQTT__LISTNE", "x"),
             ("IOR_BRIDGE__MQTT", "x"),
             ("IOR_BRIDGE__LIMITS__MAX_INFLIGHT", "many"),

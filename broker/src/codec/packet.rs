@@ -68,6 +68,8 @@ pub struct ConnectProperties<'a> {
     pub authentication_method: Option<&'a str>,
     /// Authentication Data.
     pub authentication_data: Option<&'a [u8]>,
+    /// How many User Properties there are; they are checked and left out.
+    pub user_properties: usize,
 }
 
 impl Default for ConnectProperties<'_> {
@@ -81,6 +83,7 @@ impl Default for ConnectProperties<'_> {
             request_problem_information: true,
             authentication_method: None,
             authentication_data: None,
+            user_properties: 0,
         }
     }
 }
@@ -102,6 +105,8 @@ pub struct Will<'a> {
     pub message_expiry: Option<u32>,
     /// What is passed on unaltered.
     pub forwarded: ForwardedProperties<'a>,
+    /// Bytes that properties, topic and payload take in the CONNECT.
+    pub size: usize,
 }
 
 /// The properties that a server passes on unaltered: Payload Format Indicator, Content Type, Response Topic,
@@ -115,6 +120,7 @@ pub struct ForwardedProperties<'a> {
     pub(super) raw: &'a [u8],
     /// How many of `raw`'s bytes are passed on.
     pub(super) len: usize,
+    pub(super) users: usize,
 }
 
 /// PUBLISH as a client sends it.
@@ -147,6 +153,8 @@ pub struct Ack {
     pub packet_id: PacketId,
     /// Success for 3.1.1 and for the short forms.
     pub reason: ReasonCode,
+    /// How many User Properties there are.
+    pub user_properties: usize,
 }
 
 /// SUBSCRIBE.
@@ -158,6 +166,8 @@ pub struct Subscribe<'a> {
     pub subscription_id: Option<u32>,
     /// At least one.
     pub filters: Vec<SubscribeFilter<'a>>,
+    /// How many User Properties there are; they are checked and left out.
+    pub user_properties: usize,
 }
 
 /// One Topic Filter of a SUBSCRIBE with its options.
@@ -195,6 +205,8 @@ pub struct Unsubscribe<'a> {
     pub packet_id: PacketId,
     /// At least one valid Topic Filter.
     pub filters: Vec<&'a str>,
+    /// How many User Properties there are; they are checked and left out.
+    pub user_properties: usize,
 }
 
 /// What a client may send after its CONNECT.
@@ -225,6 +237,22 @@ pub enum ClientPacket<'a> {
     },
 }
 
+impl ClientPacket<'_> {
+    /// How many User Properties it has; those of AUTH, which is never accepted, are not counted.
+    pub fn user_properties(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.forwarded.user_properties(),
+            Self::PubAck(ack) | Self::PubRec(ack) | Self::PubRel(ack) | Self::PubComp(ack) => {
+                ack.user_properties
+            }
+            Self::Subscribe(subscribe) => subscribe.user_properties,
+            Self::Unsubscribe(unsubscribe) => unsubscribe.user_properties,
+            Self::Disconnect(disconnect) => disconnect.user_properties,
+            Self::PingReq | Self::Auth { .. } => 0,
+        }
+    }
+}
+
 /// DISCONNECT as a client sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientDisconnect {
@@ -232,6 +260,8 @@ pub struct ClientDisconnect {
     pub reason: ReasonCode,
     /// Session Expiry Interval in seconds, where the client changes it.
     pub session_expiry: Option<u32>,
+    /// How many User Properties there are; they are checked and left out.
+    pub user_properties: usize,
 }
 
 /// CONNACK.

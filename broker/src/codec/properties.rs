@@ -46,11 +46,12 @@ impl Property<'_> {
 pub(super) struct Properties<'a> {
     reader: Reader<'a>,
     seen: u64,
+    users: usize,
 }
 
 impl<'a> Properties<'a> {
     pub(super) fn new(reader: Reader<'a>) -> Self {
-        Self { reader, seen: 0 }
+        Self { reader, seen: 0, users: 0 }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Property<'a>>, DecodeError> {
@@ -101,6 +102,7 @@ impl<'a> Properties<'a> {
             USER_PROPERTY => {
                 reader.string()?;
                 reader.string()?;
+                self.users += 1;
                 Property::User
             }
             0x27 => Property::MaximumPacketSize(reader.u32()?),
@@ -115,16 +117,21 @@ impl<'a> Properties<'a> {
         Ok(Some(property))
     }
 
+    /// How many User Properties were read.
+    pub(super) fn users(&self) -> usize {
+        self.users
+    }
+
     /// Checks the properties of a packet that may have a Reason String and User Properties, which the server has no
-    /// use for.
-    pub(super) fn check_reason(mut self) -> Result<(), DecodeError> {
+    /// use for, and says how many the latter are.
+    pub(super) fn check_reason(mut self) -> Result<usize, DecodeError> {
         while let Some(property) = self.next()? {
             match property {
                 Property::ReasonString | Property::User => {}
                 _ => return Err(MISPLACED),
             }
         }
-        Ok(())
+        Ok(self.users)
     }
 }
 
@@ -157,7 +164,7 @@ impl<'a> Forwarding<'a> {
     }
 
     pub(super) fn finish(self) -> ForwardedProperties<'a> {
-        ForwardedProperties { raw: self.raw, len: self.len }
+        ForwardedProperties { raw: self.raw, len: self.len, users: self.properties.users() }
     }
 }
 
@@ -170,6 +177,11 @@ impl ForwardedProperties<'_> {
     /// Whether nothing is passed on.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// How many User Properties are among them.
+    pub fn user_properties(&self) -> usize {
+        self.users
     }
 
     /// Appends the properties that are passed on, and nothing else.
@@ -218,7 +230,7 @@ mod tests {
             let mut out = Vec::new();
             forwarded.write(&mut out);
             assert_eq!(out, kept);
-            assert_eq!(forwarded.len(), kept.len());
+            assert_eq!((forwarded.len(), forwarded.user_properties()), (kept.len(), 2));
         }
         let expiry = forwarded(b"\x02\0\0\0\x01");
         assert!(expiry.is_empty());

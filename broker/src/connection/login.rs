@@ -1,10 +1,16 @@
 //! From the first byte to a grant, or to the refusal that the client is told.
 
-use std::{future::poll_fn, io::ErrorKind, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io::{self, ErrorKind},
+    num::NonZeroU16,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout_at,
+    time::{Instant, timeout_at},
 };
 
 use super::{Arrival, wire::Wire};
@@ -13,13 +19,14 @@ use crate::{
     clock,
     codec::{
         ConnAck, ConnAckProperties, Connect, ConnectError, ReasonCode, ServerPacket, Version, Will,
-        decode_connect, packet_length,
+        begins_connect, connect_has_will, decode_connect, packet_length,
     },
     handshake::TLS_HANDSHAKE,
-    limits::Limits,
+    limits::{Limit, LimitCounters, Limits},
     message::{Message, MessageParts},
     session::{ClientSettings, PendingWill},
     shared::Shared,
+    transport::Violation,
 };
 
 const CLOSED: &str = "the connection was closed before its CONNECT";
@@ -51,6 +58,8 @@ struct Announced {
 
 /// A connection that ends before or with its CONNECT.
 pub struct NotLoggedIn {
+    /// How long the answer waits.
+    pub delay: Duration,
     /// The version to answer in; `None` closes the connection without an answer.
     pub version: Option<Version>,
     pub reason: ReasonCode,
@@ -66,17 +75,37 @@ pub async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
     arrival: &Arrival,
 ) -> Result<LoggedIn, NotLoggedIn> {
     let limits = shared.limits.load_full();
-    let packet = timeout_at(arrival.due, read_connect(wire, limits.max_connect_size))
-        .await
-        .unwrap_or_else(|_| Err(NotLoggedIn::silent("no CONNECT arrived in time")))?;
+    let counters = &shared.counters.limits;
+    let packet =
+        timeout_at(arrival.due, read_connect(wire, &limits, counters)).await.unwrap_or_else(|_| {
+            counters.count(Limit::ConnectTimeout);
+            Err(NotLoggedIn::silent("no CONNECT arrived within limits.connect_timeout"))
+        })?;
     let connect = decode_connect(&packet).map_err(NotLoggedIn::undecodable)?;
-    let refuse = |refusal: Refusal| NotLoggedIn {
-        version: Some(connect.version),
-        reason: refusal.reason,
-        user_name: connect.user_name.map(str::to_owned),
-        detail: refusal.detail,
-    };
-    check(shared, &limits, &connect, arrival).map_err(refuse).map(|grant| admit(limits, &connect, grant))
+    if let Err(limit) = check_limits(&limits, &connect, packet.len()) {
+        counters.count(limit);
+        return Err(NotLoggedIn::beyond(&connect, limit));
+    }
+    match check(shared, &limits, &connect, arrival) {
+        Ok(grant) => Ok(admit(shared, limits, &connect, grant)),
+        Err(refusal) => Err(refuse(shared, &limits, &connect, arrival, refusal)),
+    }
+}
+
+/// Whether the parts of a CONNECT of `size` bytes are within the limits.
+fn check_limits(limits: &Limits, connect: &Connect<'_>, size: usize) -> Result<(), Limit> {
+    let of_will = connect.will.as_ref().map_or(0, |will| will.size);
+    if size - of_will > limits.max_connect_size as usize {
+        return Err(Limit::MaxConnectSize);
+    }
+    if of_will > limits.max_will_size as usize {
+        return Err(Limit::MaxWillSize);
+    }
+    limits.check_user_properties(connect.properties.user_properties)?;
+    match &connect.will {
+        Some(will) => limits.check_user_properties(will.forwarded.user_properties()),
+        None => Ok(()),
+    }
 }
 
 /// What only a whole and decodable CONNECT is asked.
@@ -108,12 +137,14 @@ fn check(
         password: connect.password,
     })?;
     if let Some(will) = &connect.will
-        && !limits.allow_topic(will.topic)
+        && let Err(limit) = limits.check_topic(will.topic)
     {
-        return Err(refuse(
-            ReasonCode::TopicNameInvalid,
-            "its will topic is longer or deeper than the limits allow",
-        ));
+        shared.counters.limits.count(limit);
+        let detail = match limit {
+            Limit::MaxTopicLevels => "its will topic has more levels than limits.max_topic_levels",
+            _ => "its will topic is longer than limits.max_topic_length",
+        };
+        return Err(refuse(ReasonCode::TopicNameInvalid, detail));
     }
     if let Some(will) = &connect.will
         && !shared.may_publish(&*grant, will.topic)
@@ -123,7 +154,32 @@ fn check(
     Ok(grant)
 }
 
-fn admit(limits: Arc<Limits>, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> LoggedIn {
+/// Whoever guesses passwords waits for the answer.
+fn refuse(
+    shared: &Shared,
+    limits: &Limits,
+    connect: &Connect<'_>,
+    arrival: &Arrival,
+    refusal: Refusal,
+) -> NotLoggedIn {
+    let Refusal { reason, mut detail } = refusal;
+    let mut delay = Duration::ZERO;
+    if reason == ReasonCode::BadUserNameOrPassword {
+        let network = arrival.place.network();
+        delay = shared.guesses.lock().handle_failure(network, connect.user_name, limits, Instant::now());
+    }
+    if !delay.is_zero() {
+        detail.push_str("; more than limits.failed_logins have failed, so the answer is delayed");
+        shared.counters.limits.count(Limit::FailedLogins);
+        if delay == limits.failed_login_delay_max {
+            shared.counters.limits.count(Limit::FailedLoginDelayMax);
+        }
+    }
+    let user_name = connect.user_name.map(str::to_owned);
+    NotLoggedIn { delay, version: Some(connect.version), reason, user_name, detail }
+}
+
+fn admit(shared: &Shared, limits: Arc<Limits>, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> LoggedIn {
     let properties = &connect.properties;
     let v5 = connect.version == Version::V5;
     let mut announced = Announced::default();
@@ -142,11 +198,14 @@ fn admit(limits: Arc<Limits>, connect: &Connect<'_>, grant: Arc<dyn Grant>) -> L
     let session_expiry = asked_expiry.min(limits.session_expiry_max);
     if session_expiry != asked_expiry {
         announced.session_expiry = Some(session_expiry);
+        // A 3.1.1 client did not ask for anything.
+        shared.counters.limits.add(Limit::SessionExpiryMax, v5.into());
     }
     let mut keep_alive = connect.keep_alive;
     if v5 && limits.keep_alive_max > 0 && (keep_alive == 0 || keep_alive > limits.keep_alive_max) {
         keep_alive = limits.keep_alive_max;
         announced.server_keep_alive = Some(keep_alive);
+        shared.counters.limits.count(Limit::KeepAliveMax);
     }
     LoggedIn {
         will: connect.will.as_ref().map(|will| pending_will(will, Arc::clone(&grant))),
@@ -171,6 +230,7 @@ impl LoggedIn {
     /// The refusal of a client that could come in if there were room.
     pub fn turned_away(&self, reason: ReasonCode, detail: &str) -> NotLoggedIn {
         NotLoggedIn {
+            delay: Duration::ZERO,
             version: Some(self.client.version),
             reason,
             user_name: Some(self.grant.name().to_owned()),
@@ -208,7 +268,45 @@ impl LoggedIn {
 impl NotLoggedIn {
     /// Closed without an answer.
     pub fn silent(detail: &str) -> Self {
-        Self { version: None, reason: ReasonCode::ProtocolError, user_name: None, detail: detail.into() }
+        Self {
+            delay: Duration::ZERO,
+            version: None,
+            reason: ReasonCode::ProtocolError,
+            user_name: None,
+            detail: detail.into(),
+        }
+    }
+
+    fn beyond(connect: &Connect<'_>, limit: Limit) -> Self {
+        let (reason, detail) = match limit {
+            Limit::MaxConnectSize => (
+                ReasonCode::PacketTooLarge,
+                "its CONNECT without the will is larger than limits.max_connect_size",
+            ),
+            Limit::MaxWillSize => {
+                (ReasonCode::PacketTooLarge, "its will is larger than limits.max_will_size")
+            }
+            _ => (
+                ReasonCode::QuotaExceeded,
+                "its CONNECT or its will has more user properties than limits.user_properties",
+            ),
+        };
+        Self {
+            // MQTT 3.1.1 has no return code for it.
+            version: Some(connect.version).filter(|version| *version == Version::V5),
+            reason,
+            ..Self::silent(detail)
+        }
+    }
+
+    fn unreadable(error: &io::Error) -> Self {
+        match Violation::of(error) {
+            Some(Violation(what)) => Self::silent(what),
+            None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                Self::silent(CLOSED)
+            }
+            None => Self::silent(&format!("reading failed: {error}")),
+        }
     }
 
     fn undecodable(error: ConnectError) -> Self {
@@ -222,7 +320,7 @@ impl NotLoggedIn {
                 (version.filter(|version| *version == Version::V5), error.reason)
             }
         };
-        Self { version, reason, user_name: None, detail: error.to_string() }
+        Self { version, reason, ..Self::silent(&error.to_string()) }
     }
 
     /// Appends the CONNACK that refuses, where there is a version to write it in.
@@ -237,17 +335,34 @@ impl NotLoggedIn {
 /// Takes the CONNECT off the input; what follows it stays there.
 async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
     wire: &mut Wire<S>,
-    max_size: u32,
+    limits: &Limits,
+    counters: &LimitCounters,
 ) -> Result<Vec<u8>, NotLoggedIn> {
+    let (without_will, with_will) = (limits.max_connect_size, limits.max_connect_size_with_will());
     loop {
-        match packet_length(&wire.input, max_size) {
+        if wire.input.first() == Some(&TLS_HANDSHAKE) {
+            let detail = "it speaks TLS, which this port does not: give it the port of MQTT over TLS";
+            return Err(NotLoggedIn::silent(detail));
+        }
+        if wire.input.first().is_some_and(|first| !begins_connect(*first)) {
+            return Err(NotLoggedIn::undecodable(ConnectError::NotConnect));
+        }
+        // As long as it is not known whether there is a Will, there may be one, but there is no room for it yet.
+        let (longest, room) = match connect_has_will(&wire.input) {
+            Some(true) => (with_will, with_will),
+            Some(false) => (without_will, without_will),
+            None => (with_will, without_will),
+        };
+        match packet_length(&wire.input, longest) {
             Err(error) if error.reason == ReasonCode::PacketTooLarge => {
-                return Err(NotLoggedIn::silent("its CONNECT is larger than limits.max_connect_size"));
-            }
-            Err(_) if wire.input.first() == Some(&TLS_HANDSHAKE) => {
-                return Err(NotLoggedIn::silent(
-                    "it speaks TLS, which this port does not: give it the port of MQTT over TLS",
-                ));
+                if longest == without_will {
+                    counters.count(Limit::MaxConnectSize);
+                    return Err(NotLoggedIn::silent("its CONNECT is larger than limits.max_connect_size"));
+                }
+                counters.count(Limit::MaxWillSize);
+                let detail =
+                    "its CONNECT is larger than limits.max_connect_size and limits.max_will_size together";
+                return Err(NotLoggedIn::silent(detail));
             }
             Err(error) => return Err(NotLoggedIn::silent(error.what)),
             Ok(Some(length)) if length <= wire.input.len() => {
@@ -256,13 +371,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Ok(_) => {}
         }
-        match poll_fn(|cx| wire.poll_read(cx, max_size as usize)).await {
+        let room = (room as usize).saturating_sub(wire.input.len());
+        match poll_fn(|cx| wire.poll_read(cx, room)).await {
             Ok(0) => return Err(NotLoggedIn::silent(CLOSED)),
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-                return Err(NotLoggedIn::silent(CLOSED));
-            }
-            Err(error) => return Err(NotLoggedIn::silent(&format!("reading failed: {error}"))),
+            Err(error) => return Err(NotLoggedIn::unreadable(&error)),
         }
     }
 }

@@ -8,13 +8,15 @@ mod wire;
 
 use std::{
     future::{Future, poll_fn},
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::yield_now,
@@ -29,16 +31,18 @@ use self::{
 };
 use crate::{
     access::Grant,
+    addresses::AddressPlace,
     admission::Waiting,
+    allowance::Allowance,
     clock,
-    codec::{DecodeError, ReasonCode, ServerPacket, Version, decode, packet_length},
+    codec::{ClientPacket, DecodeError, ReasonCode, ServerPacket, Version, decode, packet_length},
     events::{Counters, DisconnectCause, Event, excerpt},
-    limits::Limits,
+    limits::{Limit, Limits},
     message::Message,
     session::{PendingWill, Session},
     shared::{Matches, Shared},
     store::Sequence,
-    transport::Channel,
+    transport::{Channel, Violation},
 };
 
 /// How long a client has to read the last packet.
@@ -55,7 +59,6 @@ const WRITE_GRACE: Duration = Duration::from_millis(50);
 const LIVE_BATCH: usize = 256 * 1024;
 
 /// A network connection as it arrived.
-#[derive(Debug, Clone, Copy)]
 pub struct Arrival {
     /// Where from.
     pub peer: SocketAddr,
@@ -63,6 +66,8 @@ pub struct Arrival {
     pub channel: Channel,
     /// When its CONNECT has to be here, handshakes below MQTT included.
     pub due: Instant,
+    /// Its place among the connections of its address, taken as long as this is kept.
+    pub place: Arc<AddressPlace>,
 }
 
 /// Serves one client, which waits in line to log in, from its first byte to its last.
@@ -80,37 +85,75 @@ where
             drop(waiting);
             serve_client(&shared, wire, &arrival, client).await;
         }
-        Err(refused) => tokio::select! {
-            () = refuse(&shared, wire, arrival.peer, &refused) => {}
-            () = waiting.must_give_way() => {}
-        },
+        Err(refused) => {
+            if !refused.delay.is_zero() {
+                waiting.give_way_first();
+                // Else who hangs up, or is closed for others, could guess again at once.
+                arrival.place.keep_until(Instant::now() + refused.delay);
+            }
+            tell_refused(&shared, &arrival, &refused);
+            tokio::select! {
+                () = answer_refused(wire, &refused) => {}
+                () = waiting.must_give_way() => {}
+            }
+        }
     }
 }
 
-async fn refuse<S>(shared: &Shared, mut wire: Wire<S>, peer: SocketAddr, refused: &NotLoggedIn)
+/// Ends a connection that does not get as far as MQTT with an answer in the protocol below it.
+pub async fn turn_away<S>(waiting: &Waiting, stream: S, answer: Vec<u8>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    shared.tell_refused(peer, refused.user_name.as_deref(), refused.reason, &refused.detail);
+    let mut wire = Wire::new(stream);
+    wire.output = answer;
+    tokio::select! {
+        () = close(wire) => {}
+        () = waiting.must_give_way() => {}
+    }
+}
+
+fn tell_refused(shared: &Shared, arrival: &Arrival, refused: &NotLoggedIn) {
+    shared.tell_refused(arrival.peer, refused.user_name.as_deref(), refused.reason, &refused.detail);
+}
+
+async fn answer_refused<S>(mut wire: Wire<S>, refused: &NotLoggedIn)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if !refused.delay.is_zero() {
+        sleep(refused.delay).await;
+    }
     refused.write_connack(&mut wire.output);
-    close(wire).await;
+    // Whoever is told nothing has nothing to read, and holds nothing from here on.
+    if !wire.output.is_empty() {
+        close(wire).await;
+    }
+}
+
+async fn refuse<S>(shared: &Shared, wire: Wire<S>, arrival: &Arrival, refused: &NotLoggedIn)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    tell_refused(shared, arrival, refused);
+    answer_refused(wire, refused).await;
 }
 
 async fn serve_client<S>(shared: &Arc<Shared>, mut wire: Wire<S>, arrival: &Arrival, client: LoggedIn)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let peer = arrival.peer;
     let Some(place) = shared.admission.take_place() else {
+        shared.counters.limits.count(Limit::Connections);
         let refused = client.turned_away(ReasonCode::ServerBusy, "limits.connections clients are logged in");
-        return refuse(shared, wire, peer, &refused).await;
+        return refuse(shared, wire, arrival, &refused).await;
     };
     let outlives = client.session_expiry > 0;
     loop {
         let Some(session) = shared.open_session(client.grant.name(), &client.client_id, outlives).await
         else {
             let refused = client.turned_away(ReasonCode::QuotaExceeded, "no more sessions can be kept");
-            return refuse(shared, wire, peer, &refused).await;
+            return refuse(shared, wire, arrival, &refused).await;
         };
         let attachment = session.attach(ReasonCode::SessionTakenOver).await;
         if session.has_ended() {
@@ -138,12 +181,13 @@ where
             session.lifetime.lock().will = None;
             shared.end_session(&session, attachment).await;
             let detail = "its session cannot be kept: the store fails (a clean session would do without)";
-            return refuse(shared, wire, peer, &client.turned_away(ReasonCode::QuotaExceeded, detail)).await;
+            return refuse(shared, wire, arrival, &client.turned_away(ReasonCode::QuotaExceeded, detail))
+                .await;
         }
         if !client.write_connack(&client.limits, session_present, &mut wire.output) {
             shared.leave_session(&session, attachment, None, client.session_expiry).await;
             let refused = NotLoggedIn::silent("even its CONNACK exceeds its Maximum Packet Size");
-            return refuse(shared, wire, peer, &refused).await;
+            return refuse(shared, wire, arrival, &refused).await;
         }
         session.handle_connect(client.client);
         if shared.stopping.load(Ordering::SeqCst) {
@@ -185,6 +229,10 @@ struct Connection<'a, S> {
     wire: Wire<S>,
     keep_alive: Option<KeepAlive>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What the client's name may publish, if that is limited.
+    allowance: Option<Arc<Mutex<Allowance>>>,
+    /// Until when nothing more is read from the client because its name published too much.
+    hold: Option<Pin<Box<Sleep>>>,
     session_expiry: u32,
     asked_to_stay: bool,
     will: Option<PendingWill>,
@@ -208,6 +256,14 @@ impl Ending {
     fn publishes_will(&self) -> bool {
         self.0 != DisconnectCause::Client(ReasonCode::Success)
     }
+
+    /// The stream has ended, or failed.
+    fn of_stream(error: Option<&io::Error>) -> Self {
+        Self(match error.and_then(Violation::of) {
+            Some(Violation(what)) => DisconnectCause::Violation { reason: ReasonCode::ProtocolError, what },
+            None => DisconnectCause::Closed,
+        })
+    }
 }
 
 impl From<DecodeError> for Ending {
@@ -218,7 +274,10 @@ impl From<DecodeError> for Ending {
 
 impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     fn new(shared: &'a Arc<Shared>, session: &'a Arc<Session>, wire: Wire<S>, client: LoggedIn) -> Self {
-        let keep_alive = KeepAlive::new(client.keep_alive, Instant::now());
+        let now = Instant::now();
+        let keep_alive = KeepAlive::new(client.keep_alive, now);
+        let allowance =
+            Allowance::is_limited(&client.limits).then(|| shared.allowances.of(&session.name, now));
         Self {
             shared,
             session,
@@ -229,6 +288,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             wire,
             timer: keep_alive.map(|keep_alive| Box::pin(sleep_until(keep_alive.poll_timeout()))),
             keep_alive,
+            allowance,
+            hold: None,
             session_expiry: client.session_expiry,
             asked_to_stay: client.asked_to_stay,
             will: client.will,
@@ -252,7 +313,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         }
     }
 
-    /// Handles all whole packets that have been read.
+    /// Handles all whole packets that have been read, unless the client is held back.
     async fn handle_input(&mut self) -> Result<(), Ending> {
         self.now = clock::unix_ms();
         self.session.heard(self.now);
@@ -261,6 +322,9 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let mut handled = 0;
         let mut packets = 0;
         let outcome = loop {
+            if self.is_held(read_at) {
+                break Ok(());
+            }
             match self.handle_next(&input[handled..], read_at) {
                 Ok(Some(length)) => handled += length,
                 Ok(None) => break Ok(()),
@@ -287,13 +351,35 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
 
     /// Handles the packet that the bytes begin with, and gives its length; `None` if it is not whole yet.
     fn handle_next(&mut self, bytes: &[u8], read_at: Instant) -> Result<Option<usize>, Ending> {
-        let Some(length) = packet_length(bytes, self.limits.max_packet_size)? else { return Ok(None) };
+        let length = packet_length(bytes, self.limits.max_packet_size);
+        if length.is_err_and(|error| error.reason == ReasonCode::PacketTooLarge) {
+            self.shared.counters.limits.count(Limit::MaxPacketSize);
+        }
+        let Some(length) = length? else { return Ok(None) };
         let Some(packet) = bytes.get(..length) else { return Ok(None) };
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.heard(read_at);
         }
-        self.handle_packet(decode(packet, self.version)?)?;
+        let packet = decode(packet, self.version)?;
+        if let (Some(allowance), ClientPacket::Publish(_)) = (&self.allowance, &packet) {
+            allowance.lock().charge(&self.limits, length, read_at);
+        }
+        self.handle_packet(packet)?;
         Ok(Some(length))
+    }
+
+    /// Whether the client's name has published as much as it may for now: then nothing more is read for a while.
+    fn is_held(&mut self, now: Instant) -> bool {
+        let Some(allowance) = &self.allowance else { return false };
+        let mut allowance = allowance.lock();
+        let Some((until, limit)) = allowance.held_until(&self.limits, now) else { return false };
+        if allowance.tell_once() {
+            self.shared.tell_limited(&self.session.name, limit);
+        } else {
+            self.shared.counters.limits.count(limit);
+        }
+        self.hold = Some(Box::pin(sleep_until(until)));
+        true
     }
 
     async fn publish_live(&mut self) {
@@ -312,10 +398,19 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
         self.poll_output(cx)?;
         self.poll_unwritten(cx);
+        if let Some(hold) = &mut self.hold {
+            ready!(hold.as_mut().poll(cx));
+            self.hold = None;
+            // Nothing could be heard meanwhile.
+            if let Some(keep_alive) = &mut self.keep_alive {
+                keep_alive.heard(Instant::now());
+            }
+            return Poll::Ready(Ok(()));
+        }
         if self.wire.backlog() < WRITE_AHEAD && !self.answers.are_many() {
             match self.wire.poll_read(cx, READ_SIZE) {
                 Poll::Ready(Ok(read)) if read > 0 => return Poll::Ready(Ok(())),
-                Poll::Ready(_) => return Poll::Ready(Err(Ending(DisconnectCause::Closed))),
+                Poll::Ready(read) => return Poll::Ready(Err(Ending::of_stream(read.err().as_ref()))),
                 Poll::Pending => {}
             }
         }

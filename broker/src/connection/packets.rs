@@ -14,8 +14,9 @@ use crate::{
         ServerPacket, Subscribe, SubscribeFilter, Unsubscribe, Version,
     },
     events::{Counters, DisconnectCause},
+    limits::{Limit, LimitTally},
     message::{Message, MessageParts},
-    routing::Publisher,
+    routing::{Full, Publisher},
     session::{Incoming, Receipt},
     store::Change,
     subscriptions::SubscriptionOptions,
@@ -24,8 +25,12 @@ use crate::{
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// Does what a packet asks for, and appends the answer to the output.
     pub(super) fn handle_packet(&mut self, packet: ClientPacket<'_>) -> Result<(), Ending> {
+        let within_limits = self.limits.check_user_properties(packet.user_properties());
         match packet {
-            ClientPacket::Publish(publish) => return self.handle_publish(&publish),
+            ClientPacket::Publish(publish) => return self.handle_publish(&publish, within_limits),
+            ClientPacket::Subscribe(subscribe) => return self.handle_subscribe(&subscribe, within_limits),
+            // What acknowledges it, if anything does, cannot say so.
+            _ if let Err(limit) = within_limits => return Err(self.end_beyond(limit)),
             ClientPacket::PubAck(ack) => {
                 self.shared.with_outbound(self.session, |outbound| outbound.handle_puback(ack.packet_id));
             }
@@ -39,7 +44,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             ClientPacket::PubComp(ack) => {
                 self.shared.with_outbound(self.session, |outbound| outbound.handle_pubcomp(ack.packet_id));
             }
-            ClientPacket::Subscribe(subscribe) => self.handle_subscribe(&subscribe)?,
             ClientPacket::Unsubscribe(unsubscribe) => self.handle_unsubscribe(&unsubscribe)?,
             ClientPacket::PingReq => self.write(ServerPacket::PingResp)?,
             ClientPacket::Disconnect(disconnect) => return Err(self.handle_disconnect(disconnect)),
@@ -53,19 +57,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         Ok(())
     }
 
-    fn handle_publish(&mut self, publish: &Publish<'_>) -> Result<(), Ending> {
+    fn handle_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        within_limits: Result<(), Limit>,
+    ) -> Result<(), Ending> {
         Counters::add(&self.shared.counters.published, 1);
-        if !self.limits.allow_topic(publish.topic) {
-            return self.refuse_publish(publish, ReasonCode::TopicNameInvalid);
+        if let Err(limit) = self.limits.check_topic(publish.topic) {
+            if let Some(alias) = publish.topic_alias {
+                self.session.inbound.lock().forget_alias(alias);
+            }
+            return self.refuse_beyond(publish, limit);
         }
         let message = {
             let mut inbound = self.session.inbound.lock();
             match inbound.handle_publish(publish) {
-                Err(reason) => return Err(violation(reason, "a PUBLISH that the session does not allow")),
+                Err(reason) => {
+                    drop(inbound);
+                    return Err(self.end_publish(reason));
+                }
                 Ok(Incoming::Duplicate(receipt)) => Err(receipt),
+                // The Topic Alias is known from now on all the same.
+                Ok(Incoming::New { .. }) if let Err(limit) = within_limits => {
+                    drop(inbound);
+                    return self.refuse_beyond(publish, limit);
+                }
                 Ok(Incoming::New { topic }) if !self.shared.may_publish(&*self.grant, topic) => {
                     drop(inbound);
-                    return self.refuse_publish(publish, ReasonCode::NotAuthorized);
+                    let what = "it published to a topic that it may not publish to";
+                    return self.refuse_publish(publish, ReasonCode::NotAuthorized, what);
                 }
                 Ok(Incoming::New { topic }) => Ok(Message::new(&MessageParts {
                     publisher: self.session.id,
@@ -82,9 +102,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         match (publish.packet_id, message) {
             (None, Ok(message)) => {
                 let (message, retained) = self.shared.retain_live(message, Some(&self.session.name));
-                if retained.is_err() {
-                    Counters::add(&self.shared.counters.queue_full, 1);
-                    self.shared.tell_full(&self.session.name, message.topic());
+                if let Err(Full(limit)) = retained {
+                    self.shared.count_full(limit);
+                    self.shared.tell_full(&self.session.name, message.topic(), limit);
                 }
                 self.live_bytes += message.size();
                 self.live.push(message);
@@ -106,9 +126,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     /// QoS 1 and 2.
     fn route(&mut self, publish: &Publish<'_>, packet_id: PacketId, message: &Message) -> Result<(), Ending> {
         let publisher = Publisher { session: self.session, packet_id };
-        let Ok(routed) = self.shared.route(message, &publisher, &mut self.matches) else {
-            self.shared.tell_full(&self.session.name, message.topic());
-            return self.refuse_publish(publish, ReasonCode::QuotaExceeded);
+        let routed = match self.shared.route(message, &publisher, &mut self.matches) {
+            Ok(routed) => routed,
+            Err(Full(limit)) => {
+                self.shared.tell_full(&self.session.name, message.topic(), limit);
+                let what = "a queue for its message is full, and MQTT 3.1.1 cannot say so";
+                return self.refuse_publish(publish, ReasonCode::QuotaExceeded, what);
+            }
         };
         let reason = if routed.wanted { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         {
@@ -162,18 +186,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
 
     /// Lets the client see that its PUBLISH was refused: in the acknowledgement where there is one that can say so,
     /// else by closing the connection.
-    fn refuse_publish(&mut self, publish: &Publish<'_>, reason: ReasonCode) -> Result<(), Ending> {
-        let what = match (self.version, publish.packet_id, reason) {
-            (Version::V5, Some(packet_id), _) => return self.acknowledge(publish.qos, packet_id, reason),
-            (_, _, ReasonCode::QuotaExceeded) => {
-                "a queue for its message is full, and MQTT 3.1.1 cannot say so"
-            }
-            (_, _, ReasonCode::TopicNameInvalid) => {
-                "it published to a topic longer or deeper than the limits allow"
-            }
-            _ => "it published to a topic that it may not publish to",
-        };
-        Err(violation(reason, what))
+    fn refuse_publish(
+        &mut self,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        what: &'static str,
+    ) -> Result<(), Ending> {
+        match (self.version, publish.packet_id) {
+            (Version::V5, Some(packet_id)) => self.acknowledge(publish.qos, packet_id, reason),
+            _ => Err(violation(reason, what)),
+        }
+    }
+
+    /// The same for one that exceeds a limit.
+    fn refuse_beyond(&mut self, publish: &Publish<'_>, limit: Limit) -> Result<(), Ending> {
+        if self.version == Version::V311 || publish.packet_id.is_none() {
+            return Err(self.end_beyond(limit));
+        }
+        self.shared.tell_limited(&self.session.name, limit);
+        let (reason, what) = beyond(limit);
+        self.refuse_publish(publish, reason, what)
+    }
+
+    /// Ends the connection because of what a packet exceeds.
+    fn end_beyond(&self, limit: Limit) -> Ending {
+        self.shared.counters.limits.count(limit);
+        let (reason, what) = beyond(limit);
+        violation(reason, what)
+    }
+
+    /// Ends the connection because of a PUBLISH that its state does not allow.
+    fn end_publish(&self, reason: ReasonCode) -> Ending {
+        match reason {
+            ReasonCode::ReceiveMaximumExceeded => self.end_beyond(Limit::ReceiveMaximum),
+            ReasonCode::TopicAliasInvalid => self.end_beyond(Limit::TopicAliasMaximum),
+            _ => violation(reason, "a PUBLISH that the session does not allow"),
+        }
     }
 
     /// The same for a message that could not be kept.
@@ -212,13 +260,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         })
     }
 
-    fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), Ending> {
+    fn handle_subscribe(
+        &mut self,
+        subscribe: &Subscribe<'_>,
+        within_limits: Result<(), Limit>,
+    ) -> Result<(), Ending> {
         let filters = &subscribe.filters;
         let mut reasons = Vec::with_capacity(filters.len());
         let (mut added, mut changes) = (Vec::new(), Vec::new());
+        let mut exceeded = LimitTally::default();
         for (index, wanted) in filters.iter().enumerate() {
             // A packet can hold far more filters than a session may have.
-            if index >= self.limits.subscriptions_per_session {
+            let too_many = index >= self.limits.subscriptions_per_session;
+            if let Some(limit) = within_limits.err().or(too_many.then_some(Limit::SubscriptionsPerSession)) {
+                exceeded.note(limit);
                 reasons.push(ReasonCode::QuotaExceeded);
                 continue;
             }
@@ -235,9 +290,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     }));
                     granted(wanted.qos)
                 }
-                Err(reason) => reason,
+                Err((reason, limit)) => {
+                    limit.into_iter().for_each(|limit| exceeded.note(limit));
+                    reason
+                }
             });
         }
+        self.shared.tell_all_limited(&self.session.name, &exceeded);
         let packet_id = subscribe.packet_id;
         match self.keep(changes) {
             // The retained messages wait in the session until the output, which this is appended to, is written.
@@ -251,27 +310,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         Ok(())
     }
 
-    /// Adds or replaces a subscription `[MQTT-3.8.4-3]`, and sends the retained messages that it asks for.
+    /// Adds or replaces a subscription `[MQTT-3.8.4-3]`, and sends the retained messages that it asks for. A refusal has a
+    /// reason, and the limit that it comes from.
     fn subscribe(
         &mut self,
         wanted: &SubscribeFilter<'_>,
         subscription_id: Option<u32>,
         repeated: bool,
-    ) -> Result<Subscribed, ReasonCode> {
+    ) -> Result<Subscribed, (ReasonCode, Option<Limit>)> {
         if is_shared(wanted.filter) {
-            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+            return Err((ReasonCode::SharedSubscriptionsNotSupported, None));
         }
-        if !self.limits.allow_topic(wanted.filter) {
-            return Err(ReasonCode::TopicFilterInvalid);
-        }
+        self.limits
+            .check_topic(wanted.filter)
+            .map_err(|limit| (ReasonCode::TopicFilterInvalid, Some(limit)))?;
         if !self.shared.may_subscribe(&*self.grant, wanted.filter) {
-            return Err(ReasonCode::NotAuthorized);
+            return Err((ReasonCode::NotAuthorized, None));
         }
         let changes = self.shared.changing_retained.read();
         let mut lifetime = self.session.lifetime.lock();
         let before = lifetime.subscriptions.get(wanted.filter).copied();
         if before.is_none() && lifetime.subscriptions.len() >= self.limits.subscriptions_per_session {
-            return Err(ReasonCode::QuotaExceeded);
+            return Err((ReasonCode::QuotaExceeded, Some(Limit::SubscriptionsPerSession)));
         }
         let send_retained = match wanted.retain_handling {
             RetainHandling::SendAtSubscribe => !repeated,
@@ -328,6 +388,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 );
             }
             self.session_expiry = expiry.min(self.limits.session_expiry_max);
+            let shortened = self.session_expiry < expiry;
+            self.shared.counters.limits.add(Limit::SessionExpiryMax, shortened.into());
         }
         Ending(DisconnectCause::Client(disconnect.reason))
     }
@@ -341,6 +403,30 @@ struct Subscribed {
 
 fn violation(reason: ReasonCode, what: &'static str) -> Ending {
     Ending(DisconnectCause::Violation { reason, what })
+}
+
+/// What a client is told when it exceeds a limit.
+fn beyond(limit: Limit) -> (ReasonCode, &'static str) {
+    match limit {
+        Limit::MaxTopicLength => (
+            ReasonCode::TopicNameInvalid,
+            "it published to a topic that is longer than limits.max_topic_length",
+        ),
+        Limit::MaxTopicLevels => (
+            ReasonCode::TopicNameInvalid,
+            "it published to a topic that has more levels than limits.max_topic_levels",
+        ),
+        Limit::ReceiveMaximum => {
+            (ReasonCode::ReceiveMaximumExceeded, "it had more messages in flight than limits.receive_maximum")
+        }
+        Limit::TopicAliasMaximum => {
+            (ReasonCode::TopicAliasInvalid, "it used a topic alias above limits.topic_alias_maximum")
+        }
+        _ => (
+            ReasonCode::QuotaExceeded,
+            "it sent a packet with more user properties than limits.user_properties",
+        ),
+    }
 }
 
 pub(super) fn server_ack(packet_id: PacketId, reason: ReasonCode) -> ServerAck<'static> {

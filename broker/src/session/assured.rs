@@ -17,7 +17,7 @@ use super::{
 use crate::{
     access::Flow,
     codec::QoS,
-    limits::WhenFull,
+    limits::{Limit, LimitTally, WhenFull},
     queue::{Delivery, QueueFull},
     store::{QueuedMessage, Sequence, StoredSession, Trim},
 };
@@ -64,6 +64,9 @@ pub struct Assured {
     /// Expired messages in the store are not looked for again before, in milliseconds since the Unix epoch.
     next_search: u64,
     work: Vec<Work>,
+    /// Messages that were dropped for their age to make room.
+    expired: u64,
+    acted: LimitTally,
 }
 
 impl Assured {
@@ -85,6 +88,8 @@ impl Assured {
             load_failed: false,
             next_search: 0,
             work: Vec::new(),
+            expired: 0,
+            acted: LimitTally::default(),
         }
     }
 
@@ -120,6 +125,16 @@ impl Assured {
     /// What is to be done with the store.
     pub fn take_work(&mut self) -> Vec<Work> {
         std::mem::take(&mut self.work)
+    }
+
+    /// How often its limits acted since the last call.
+    pub fn take_acted(&mut self) -> LimitTally {
+        std::mem::take(&mut self.acted)
+    }
+
+    /// How many messages were dropped for their age to make room since the last call.
+    pub fn take_expired(&mut self) -> u64 {
+        std::mem::take(&mut self.expired)
     }
 
     /// How many messages wait, those that are sent again included.
@@ -257,6 +272,15 @@ impl Assured {
         }
     }
 
+    /// The next one to send is too old.
+    pub fn drop_expired_front(&mut self) {
+        if let Some(entry) = self.take_front() {
+            self.expired += 1;
+            self.note_age(&entry);
+            self.handle_arrived(entry.sequence);
+        }
+    }
+
     /// A message arrived for good, or will never have to.
     pub fn handle_arrived(&mut self, sequence: Sequence) {
         if self.kept && self.unsettled.handle_arrived(sequence) == Arrived::Stored {
@@ -362,9 +386,12 @@ impl Assured {
     fn make_room(&mut self, flow: FlowIndex, bytes: usize) -> (u64, bool) {
         let mut dropped = 0;
         loop {
-            if let Ok(place) = self.flows.reserve(flow, bytes) {
-                self.flows.release(&place);
-                return (dropped, true);
+            match self.flows.reserve(flow, bytes) {
+                Ok(place) => {
+                    self.flows.release(&place);
+                    return (dropped, true);
+                }
+                Err(QueueFull(limit)) => self.acted.note(limit),
             }
             let oldest = self.waiting.take_first(|entry| entry.flow == flow && !entry.again);
             if let Some(entry) = oldest {
@@ -384,12 +411,20 @@ impl Assured {
         const PAUSE_MS: u64 = 1000;
         let expired = |entry: &Entry| entry.flow == flow && !entry.again && entry.expires_at <= now;
         while let Some(entry) = self.waiting.take_first(expired) {
+            self.expired += 1;
+            self.note_age(&entry);
             self.count_out(&entry);
             self.handle_arrived(entry.sequence);
         }
         if self.next_search <= now {
             self.next_search = now + PAUSE_MS;
             self.trim(flow, Trim::Expired(now));
+        }
+    }
+
+    fn note_age(&mut self, dropped: &Entry) {
+        if dropped.ages() {
+            self.acted.note(Limit::QueueMaxAge);
         }
     }
 

@@ -56,6 +56,11 @@ impl Entry {
         }
     }
 
+    /// Whether its queue's longest age, and not its publisher, says when it is dropped.
+    pub fn ages(&self) -> bool {
+        self.message().is_some_and(|delivery| self.expires_at < delivery.message.expires_at())
+    }
+
     /// Whether it is a message of QoS 2.
     pub fn is_exactly_once(&self) -> bool {
         self.message().is_some_and(|delivery| delivery.qos == QoS::ExactlyOnce)

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::{access::Flow, limits::FlowLimits, queue::QueueFull, store::Totals};
+use crate::{
+    access::Flow,
+    limits::{FlowLimits, Limit},
+    queue::QueueFull,
+    store::Totals,
+};
 
 /// Which of a session's flows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -81,9 +86,7 @@ impl Flows {
     /// # Errors
     /// [`QueueFull`].
     pub fn reserve(&mut self, flow: FlowIndex, bytes: usize) -> Result<Place, QueueFull> {
-        if !self.has_room(flow, bytes) {
-            return Err(QueueFull);
-        }
+        self.check_room(flow, bytes)?;
         let promised = &mut self.uses[flow.0 as usize].promised;
         promised.messages += 1;
         promised.bytes += bytes;
@@ -142,11 +145,24 @@ impl Flows {
         })
     }
 
-    fn has_room(&self, flow: FlowIndex, bytes: usize) -> bool {
+    /// Whether messages of the flow may wait for a limited time only.
+    pub fn has_max_age(&self, flow: FlowIndex) -> bool {
+        self.uses[flow.0 as usize].limits.is_some_and(|limits| limits.max_age.is_some())
+    }
+
+    fn check_room(&self, flow: FlowIndex, bytes: usize) -> Result<(), QueueFull> {
         let FlowUse { limits, waiting, promised, .. } = &self.uses[flow.0 as usize];
-        let Some(FlowLimits { queue, .. }) = limits else { return true };
+        let Some(FlowLimits { queue, .. }) = limits else { return Ok(()) };
         let messages = waiting.messages + promised.messages;
-        messages == 0 || messages < queue.messages && waiting.bytes + promised.bytes + bytes <= queue.bytes
+        if messages == 0 {
+            Ok(())
+        } else if messages >= queue.messages {
+            Err(QueueFull(Limit::QueueMessages))
+        } else if waiting.bytes + promised.bytes + bytes > queue.bytes {
+            Err(QueueFull(Limit::QueueBytes))
+        } else {
+            Ok(())
+        }
     }
 
     /// Messages and bytes that wait, and those that are promised.

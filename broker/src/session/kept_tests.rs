@@ -42,11 +42,11 @@ fn a_full_store_of_expired_messages_is_searched_for_them_and_not_all_the_time() 
     push(&mut outbound).unwrap();
     push(&mut outbound).unwrap();
     outbound.take_work();
-    assert_eq!(push(&mut outbound), Err(QueueFull));
+    assert_eq!(push(&mut outbound), Err(QueueFull(Limit::QueueMessages)));
     let work = outbound.take_work();
     let [Work::Trim { what: what @ Trim::Expired(0), .. }] = &work[..] else { panic!("{work:?}") };
     outbound.handle_trimmed(&"flow".into(), *what, Totals::default());
-    assert_eq!(push(&mut outbound), Err(QueueFull));
+    assert_eq!(push(&mut outbound), Err(QueueFull(Limit::QueueMessages)));
     assert!(outbound.take_work().is_empty(), "nothing can have expired since");
 }
 

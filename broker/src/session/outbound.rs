@@ -12,7 +12,7 @@ use super::{
 use crate::{
     access::Flow,
     codec::{PacketId, ReasonCode, ServerAck, ServerPacket, ServerPublish, Version},
-    limits::Limits,
+    limits::{Limit, LimitTally, Limits},
     message::Expired,
     queue::{Delivery, LiveQueue, QueueFull},
     store::{Loaded, Sequence, StoredSession, Totals, Trim},
@@ -36,6 +36,7 @@ pub struct Outbound {
     live_first: bool,
     /// Messages that this client did not get although its session was there.
     dropped: Dropped,
+    acted: LimitTally,
 }
 
 /// Messages that a session lost, by cause.
@@ -101,6 +102,7 @@ impl Outbound {
             close_request: None,
             live_first: false,
             dropped: Dropped::default(),
+            acted: LimitTally::default(),
         }
     }
 
@@ -230,11 +232,10 @@ impl Outbound {
 
     /// [`Work::Trim`] was done; nothing was removed if it failed.
     pub fn handle_trimmed(&mut self, flow: &Arc<str>, what: Trim, removed: Totals) {
-        match what {
-            Trim::Oldest { .. } => self.dropped.oldest += removed.messages,
-            Trim::Expired(_) => self.dropped.expired += removed.messages,
-        }
-        self.assured.handle_trimmed(flow, removed);
+        let expired = matches!(what, Trim::Expired(_));
+        let dropped = if expired { &mut self.dropped.expired } else { &mut self.dropped.oldest };
+        *dropped += removed.messages;
+        self.assured.handle_trimmed(flow, removed, expired);
         self.load_if_online();
     }
 
@@ -316,7 +317,16 @@ impl Outbound {
 
     /// The messages lost since the last call.
     pub fn take_dropped(&mut self) -> Dropped {
+        self.dropped.expired += self.assured.take_expired();
         std::mem::take(&mut self.dropped)
+    }
+
+    /// How often limits of this session acted since the last call.
+    pub fn take_acted(&mut self) -> LimitTally {
+        let mut acted = std::mem::take(&mut self.acted);
+        acted.append(&self.live.take_acted());
+        acted.append(&self.assured.take_acted());
+        acted
     }
 
     fn transmit_released(&mut self, out: &mut Vec<u8>) {
@@ -355,13 +365,18 @@ impl Outbound {
                 Content::Message(delivery) => {
                     let allowed =
                         if next.again { receive_maximum } else { receive_maximum.min(self.max_inflight) };
-                    if self.window.len() >= usize::from(allowed.get()) || self.window.is_in_use(next) {
+                    if self.window.len() >= usize::from(allowed.get()) {
+                        if allowed < receive_maximum {
+                            self.acted.note(Limit::MaxInflight);
+                        }
+                        break;
+                    }
+                    if self.window.is_in_use(next) {
                         break;
                     }
                     // A delivery that has begun is completed, however late.
                     if !next.again && next.expires_at <= now {
-                        self.dropped.expired += 1;
-                        self.assured.drop_front();
+                        self.assured.drop_expired_front();
                         continue;
                     }
                     let expiry = delivery.message.remaining_expiry(now).unwrap_or(Some(0));

@@ -314,7 +314,7 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
         rejects.push_assured(assured(name)).unwrap();
         drops.push_assured(assured(name)).unwrap();
     }
-    assert_eq!(rejects.push_assured(assured("c")), Err(QueueFull));
+    assert_eq!(rejects.push_assured(assured("c")), Err(QueueFull(Limit::QueueMessages)));
     assert_eq!(drops.push_assured(assured("c")), Ok(()));
     let place = drops.reserve(&assured("d")).unwrap();
     drops.push_reserved(place, assured("d"));
@@ -332,13 +332,13 @@ fn a_promised_place_is_kept_and_given_back() {
     let mut outbound =
         connected(&Limits { flow: FlowLimits { queue, ..Limits::default().flow }, ..Limits::default() });
     let place = outbound.reserve(&assured("promised")).unwrap();
-    assert_eq!(outbound.push_assured(assured("no room")), Err(QueueFull));
-    assert_eq!(outbound.reserve(&assured("no room")).unwrap_err(), QueueFull);
+    assert_eq!(outbound.push_assured(assured("no room")), Err(QueueFull(Limit::QueueMessages)));
+    assert_eq!(outbound.reserve(&assured("no room")).unwrap_err(), QueueFull(Limit::QueueMessages));
     outbound.push_reserved(place, assured("promised"));
     assert_eq!(briefs(&mut outbound), ["1#1 promised"]);
 
     let place = outbound.reserve(&assured("never")).unwrap();
-    assert_eq!(outbound.push_assured(assured("no room")), Err(QueueFull));
+    assert_eq!(outbound.push_assured(assured("no room")), Err(QueueFull(Limit::QueueMessages)));
     outbound.release(place);
     outbound.push_assured(assured("room")).unwrap();
     assert_eq!(outbound.pending(), 2);

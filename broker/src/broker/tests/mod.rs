@@ -2,10 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ends;
+mod guessing;
 mod kept;
 mod lifetimes;
+mod limits;
 mod live_death;
 mod takeover;
+mod websocket;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -60,10 +63,13 @@ impl World {
 
     fn client_with_pipe(&self, bytes: usize) -> Client {
         let (ours, theirs) = duplex(bytes);
-        let peer = "127.0.0.1:1".parse().unwrap();
+        let peer: std::net::SocketAddr = "127.0.0.1:1".parse().unwrap();
         let shared = &self.broker.shared;
-        let due = Instant::now() + shared.limits.load().connect_timeout;
-        let arrival = Arrival { peer, channel: Channel::Tcp, due };
+        let limits = shared.limits.load();
+        let now = Instant::now();
+        let due = now + limits.connect_timeout;
+        let place = shared.addresses.enter(peer.ip(), 0, now).unwrap();
+        let arrival = Arrival { peer, channel: Channel::Tcp, due, place: Arc::new(place) };
         tokio::spawn(connection::serve(Arc::clone(shared), shared.admission.enter(), theirs, arrival));
         Client { stream: ours, input: BytesMut::new() }
     }

@@ -33,11 +33,12 @@ pub(super) fn release_ack(body: Reader<'_>, version: Version) -> Result<Ack, Dec
 }
 
 pub(super) fn disconnect(mut body: Reader<'_>, version: Version) -> Result<ClientDisconnect, DecodeError> {
-    let mut result = ClientDisconnect { reason: ReasonCode::Success, session_expiry: None };
+    let mut result =
+        ClientDisconnect { reason: ReasonCode::Success, session_expiry: None, user_properties: 0 };
     if version == Version::V5 && !body.is_empty() {
         result.reason = disconnect_reason(body.u8()?).ok_or(WRONG_REASON)?;
         if !body.is_empty() {
-            result.session_expiry = disconnect_properties(body.properties()?)?;
+            (result.session_expiry, result.user_properties) = disconnect_properties(body.properties()?)?;
         }
     }
     body.end()?;
@@ -73,11 +74,11 @@ fn ack(
     version: Version,
     reason_of: impl Fn(u8) -> Option<ReasonCode>,
 ) -> Result<Ack, DecodeError> {
-    let mut result = Ack { packet_id: body.packet_id()?, reason: ReasonCode::Success };
+    let mut result = Ack { packet_id: body.packet_id()?, reason: ReasonCode::Success, user_properties: 0 };
     if version == Version::V5 && !body.is_empty() {
         result.reason = reason_of(body.u8()?).ok_or(WRONG_REASON)?;
         if !body.is_empty() {
-            Properties::new(body.properties()?).check_reason()?;
+            result.user_properties = Properties::new(body.properties()?).check_reason()?;
         }
     }
     body.end()?;
@@ -105,7 +106,8 @@ fn disconnect_reason(byte: u8) -> Option<ReasonCode> {
     })
 }
 
-fn disconnect_properties(reader: Reader<'_>) -> Result<Option<u32>, DecodeError> {
+/// The Session Expiry Interval, and how many User Properties there are.
+fn disconnect_properties(reader: Reader<'_>) -> Result<(Option<u32>, usize), DecodeError> {
     let mut session_expiry = None;
     let mut properties = Properties::new(reader);
     while let Some(property) = properties.next()? {
@@ -118,5 +120,5 @@ fn disconnect_properties(reader: Reader<'_>) -> Result<Option<u32>, DecodeError>
             _ => return Err(MISPLACED),
         }
     }
-    Ok(session_expiry)
+    Ok((session_expiry, properties.users()))
 }

@@ -3,8 +3,8 @@
 use std::num::NonZeroU16;
 
 use super::qos;
-use crate::codec::frame::{CONNECT, body, check_first_byte};
-use crate::codec::primitives::Reader;
+use crate::codec::frame::{begins_connect, body, check_first_byte};
+use crate::codec::primitives::{Reader, read_variable};
 use crate::codec::properties::{Forwarding, MISPLACED, Properties, Property};
 use crate::codec::{Connect, ConnectError, ConnectProperties, DecodeError, QoS, ReasonCode, Version, Will};
 
@@ -18,7 +18,7 @@ use crate::codec::{Connect, ConnectError, ConnectProperties, DecodeError, QoS, R
 /// See [`ConnectError`].
 pub fn decode_connect(packet: &[u8]) -> Result<Connect<'_>, ConnectError> {
     let &first = packet.first().ok_or(ConnectError::NotConnect)?;
-    if first >> 4 != CONNECT {
+    if !begins_connect(first) {
         return Err(ConnectError::NotConnect);
     }
     let (name, level, mut body) =
@@ -33,6 +33,20 @@ pub fn decode_connect(packet: &[u8]) -> Result<Connect<'_>, ConnectError> {
         _ => return Err(ConnectError::UnsupportedProtocol { level, answer: Version::V5 }),
     };
     connect(&mut body, version).map_err(|error| ConnectError::Invalid { version: Some(version), error })
+}
+
+/// Whether a CONNECT has a Will, as far as its first bytes tell: `None` while that takes more of them. One of another
+/// protocol than MQTT has none that anybody would read.
+pub fn connect_has_will(bytes: &[u8]) -> Option<bool> {
+    const NAME: &[u8] = b"\0\x04MQTT";
+    const WILL_FLAG: u8 = 0b0000_0100;
+    let (_, length) = read_variable(bytes.get(1..)?).ok()??;
+    let header = bytes.get(1 + length..)?;
+    if !NAME.starts_with(&header[..header.len().min(NAME.len())]) {
+        return Some(false);
+    }
+    // A byte for the level is between them.
+    header.get(NAME.len() + 1).map(|flags| flags & WILL_FLAG != 0)
 }
 
 fn protocol(first: u8, packet: &[u8]) -> Result<(&[u8], u8, Reader<'_>), DecodeError> {
@@ -134,6 +148,7 @@ fn properties(reader: Reader<'_>) -> Result<ConnectProperties<'_>, DecodeError> 
     if result.authentication_data.is_some() && result.authentication_method.is_none() {
         return Err(DecodeError::protocol("Authentication Data without an Authentication Method"));
     }
+    result.user_properties = properties.users();
     Ok(result)
 }
 
@@ -143,6 +158,7 @@ fn will<'a>(
     qos: QoS,
     retain: bool,
 ) -> Result<Will<'a>, DecodeError> {
+    let before = body.len();
     let (delay, message_expiry, forwarded) = match version {
         Version::V311 => Default::default(),
         Version::V5 => {
@@ -162,5 +178,7 @@ fn will<'a>(
     if topic.is_empty() {
         return Err(DecodeError::new(ReasonCode::TopicNameInvalid, "the Will Topic is empty"));
     }
-    Ok(Will { topic, payload: body.binary()?, qos, retain, delay, message_expiry, forwarded })
+    let payload = body.binary()?;
+    let size = before - body.len();
+    Ok(Will { topic, payload, qos, retain, delay, message_expiry, forwarded, size })
 }

@@ -5,7 +5,7 @@ mod connect;
 mod publish;
 mod subscribe;
 
-pub use connect::decode_connect;
+pub use connect::{connect_has_will, decode_connect};
 
 use super::frame::{self, body, check_first_byte};
 use super::primitives::Reader;

@@ -10,9 +10,9 @@ use crate::codec::{
 
 pub(super) fn subscribe(mut body: Reader<'_>, version: Version) -> Result<Subscribe<'_>, DecodeError> {
     let packet_id = body.packet_id()?;
-    let subscription_id = match version {
-        Version::V311 => None,
-        Version::V5 => subscription_id(body.properties()?)?,
+    let (subscription_id, user_properties) = match version {
+        Version::V311 => (None, 0),
+        Version::V5 => properties(body.properties()?)?,
     };
     let mut filters = Vec::new();
     while !body.is_empty() {
@@ -21,11 +21,12 @@ pub(super) fn subscribe(mut body: Reader<'_>, version: Version) -> Result<Subscr
     if filters.is_empty() {
         return Err(DecodeError::protocol("SUBSCRIBE without a Topic Filter"));
     }
-    Ok(Subscribe { packet_id, subscription_id, filters })
+    Ok(Subscribe { packet_id, subscription_id, filters, user_properties })
 }
 
 pub(super) fn unsubscribe(mut body: Reader<'_>, version: Version) -> Result<Unsubscribe<'_>, DecodeError> {
     let packet_id = body.packet_id()?;
+    let mut user_properties = 0;
     if version == Version::V5 {
         let mut properties = Properties::new(body.properties()?);
         while let Some(property) = properties.next()? {
@@ -33,6 +34,7 @@ pub(super) fn unsubscribe(mut body: Reader<'_>, version: Version) -> Result<Unsu
                 return Err(MISPLACED);
             }
         }
+        user_properties = properties.users();
     }
     let mut filters = Vec::new();
     while !body.is_empty() {
@@ -41,23 +43,24 @@ pub(super) fn unsubscribe(mut body: Reader<'_>, version: Version) -> Result<Unsu
     if filters.is_empty() {
         return Err(DecodeError::protocol("UNSUBSCRIBE without a Topic Filter"));
     }
-    Ok(Unsubscribe { packet_id, filters })
+    Ok(Unsubscribe { packet_id, filters, user_properties })
 }
 
-fn subscription_id(reader: Reader<'_>) -> Result<Option<u32>, DecodeError> {
-    let mut result = None;
+/// The Subscription Identifier, and how many User Properties there are.
+fn properties(reader: Reader<'_>) -> Result<(Option<u32>, usize), DecodeError> {
+    let mut subscription_id = None;
     let mut properties = Properties::new(reader);
     while let Some(property) = properties.next()? {
         match property {
             Property::SubscriptionIdentifier(0) => {
                 return Err(DecodeError::protocol("the Subscription Identifier is 0"));
             }
-            Property::SubscriptionIdentifier(id) => result = Some(id),
+            Property::SubscriptionIdentifier(id) => subscription_id = Some(id),
             Property::User => {}
             _ => return Err(MISPLACED),
         }
     }
-    Ok(result)
+    Ok((subscription_id, properties.users()))
 }
 
 fn subscribe_filter<'a>(body: &mut Reader<'a>, version: Version) -> Result<SubscribeFilter<'a>, DecodeError> {

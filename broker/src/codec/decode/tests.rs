@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::codec::primitives::{variable_len, write_variable};
-use crate::codec::{ConnectError, PacketId, ReasonCode, RetainHandling, packet_length};
+use crate::codec::{ConnectError, ConnectProperties, PacketId, ReasonCode, RetainHandling, packet_length};
 use ReasonCode::{
     MalformedPacket as Malformed, ProtocolError as Protocol, TopicAliasInvalid, TopicFilterInvalid,
     TopicNameInvalid,
@@ -232,7 +232,8 @@ fn legal_connects_that_are_easily_forgotten() {
         0x10,
         b"\x00\x04MQTT\x05\x02\x00\x00\x0D\x22\x00\x00\x26\x00\x00\x00\x00\x26\x00\x00\x00\x00\x00\x01c",
     );
-    assert_eq!(decode_connect(&bytes).unwrap().properties, Default::default());
+    let expected = ConnectProperties { user_properties: 2, ..ConnectProperties::default() };
+    assert_eq!(decode_connect(&bytes).unwrap().properties, expected);
 
     // Section 3.1.3.3: an empty Will Payload, and Message Expiry 0 in the Will.
     let bytes = packet(
@@ -242,6 +243,11 @@ fn legal_connects_that_are_easily_forgotten() {
     let will = decode_connect(&bytes).unwrap().will.unwrap();
     assert_eq!((will.topic, will.payload, will.qos, will.retain), ("w", &b""[..], QoS::AtLeastOnce, true));
     assert_eq!((will.delay, will.message_expiry, will.forwarded.len()), (7, Some(0), 2));
+    assert_eq!(
+        will.size,
+        bytes.len() - 2 - 11 - 3,
+        "what follows the fixed header, the variable one and the identifier"
+    );
 }
 
 #[test]
@@ -335,4 +341,18 @@ fn publish(version: Version, topic: &[u8], packet_id: bool, properties: &[u8]) -
 
 fn subscribe(version: Version, filters: &[&[u8]]) -> Vec<u8> {
     [ID, if version == V5 { b"\x00" } else { b"" }, &filters.concat()].concat()
+}
+
+#[test]
+fn whether_there_is_a_will_is_known_from_the_first_bytes() {
+    let connect = |flags: u8| packet(0x10, &[&b"\x00\x04MQTT\x05"[..], &[flags, 0, 0, 0, 0, 0]].concat());
+    for (flags, has_will) in [(0b0000_0110, true), (0b0000_0010, false)] {
+        let bytes = connect(flags);
+        for length in 0..bytes.len() {
+            let expected = (length > 9).then_some(has_will);
+            assert_eq!(connect_has_will(&bytes[..length]), expected, "{length} bytes");
+        }
+    }
+    assert_eq!(connect_has_will(&packet(0x10, b"\x00\x06MQIsdp\x03\x06")), Some(false));
+    assert_eq!(connect_has_will(&packet(0x10, b"\xFF\xFF")), Some(false));
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Assured, IN_MEMORY, IN_MEMORY_BYTES, LOAD_BELOW};
 use crate::{
+    limits::Limit,
     session::{
         entry::{Content, Entry},
         flows::FlowIndex,
@@ -77,11 +78,14 @@ impl Assured {
         }
     }
 
-    /// Messages that were in the store only were removed.
-    pub fn handle_trimmed(&mut self, flow: &Arc<str>, removed: Totals) {
+    /// Messages that were in the store only were removed: for their age if `expired`.
+    pub fn handle_trimmed(&mut self, flow: &Arc<str>, removed: Totals, expired: bool) {
         self.busy = false;
         self.is_trimming = false;
         let flow = self.flows.find_by_name(flow);
+        if expired && self.flows.has_max_age(flow) {
+            self.acted.note_all(Limit::QueueMaxAge, removed.messages);
+        }
         self.flows.subtract_all(flow, removed);
         if removed.messages > 0
             && let Some((flow, excess)) = self.flows.excess()

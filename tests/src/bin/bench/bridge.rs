@@ -53,7 +53,10 @@ pub(crate) fn command(
         .arg(directory.join("config"))
         .env("IOR_BRIDGE__MQTT__LISTEN", address.to_string())
         .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")
+        .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0")
         .env("IOR_BRIDGE__DATA_DIR", data)
+        // All devices are on this machine.
+        .env("IOR_BRIDGE__LIMITS__CONNECTIONS_PER_ADDRESS", "0")
         .envs(durable.iter().copied())
         .envs(environment.iter().map(|(key, value)| (key, value)));
     command
