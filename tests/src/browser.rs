@@ -97,8 +97,9 @@ impl Page {
 
     /// Subscribes, and gives the QoS that was granted.
     #[track_caller]
-    pub fn subscribe(&self, filter: &str, qos: u8) -> u64 {
+    pub fn subscribe(&self, filter: &str, qos: u8) -> u8 {
         self.order(json!({ "order": "subscribe", "filter": filter, "qos": qos })).as_u64().expect("a QoS")
+            as u8
     }
 
     /// Publishes, and waits until the handshake is complete.
@@ -171,6 +172,7 @@ fn chromium(home: &Path, page: SocketAddr) -> Command {
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
+        "--log-level=3",
     ]);
     command.arg(format!("http://{page}/"));
     command
@@ -208,20 +210,25 @@ fn serve(listener: &TcpListener, served: &Arc<Served>) {
 
 fn answer(stream: TcpStream, served: &Served) -> std::io::Result<()> {
     let mut reader = BufReader::new(&stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    let target = line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    let mut request = String::new();
+    reader.read_line(&mut request)?;
     let mut length = 0;
-    while reader.read_line(&mut line)? > 0 && !line.ends_with("\n\r\n") {
-        if let Some((_, value)) = line.to_lowercase().rsplit_once("\ncontent-length:") {
-            length = value.trim().parse().unwrap_or_default();
+    loop {
+        let mut header = String::new();
+        if reader.read_line(&mut header)? <= 2 {
+            break;
+        }
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("Content-Length")
+        {
+            length = value.trim().parse().unwrap();
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
 
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
-    let (status, kind, content) = match target.as_str() {
+    let (status, kind, content) = match request.split_whitespace().nth(1).unwrap_or_default() {
         "/" => ("200 OK", "text/html", std::fs::read(directory.join("page.html"))?),
         "/page.js" => ("200 OK", "text/javascript", std::fs::read(directory.join("page.js"))?),
         "/mqtt.js" => ("200 OK", "text/javascript", std::fs::read(mqtt_js())?),

@@ -33,6 +33,11 @@ pub fn begins_connect(first: u8) -> bool {
     first >> 4 == CONNECT
 }
 
+/// Whether these are the first bytes of a PUBLISH.
+pub fn begins_publish(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| first >> 4 == PUBLISH)
+}
+
 /// The body of a whole packet: what follows the fixed header.
 pub(super) fn body(packet: &[u8]) -> Result<&[u8], DecodeError> {
     let header = packet.get(1..).map(read_variable).transpose()?.flatten();

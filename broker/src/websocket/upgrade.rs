@@ -15,11 +15,16 @@ use tungstenite::{
     },
 };
 
+use crate::handshake::TLS_HANDSHAKE;
+
 /// The longest request in bytes: browsers add the cookies of everything that runs on the same host.
 const MAX_REQUEST: usize = 16 * 1024;
 
 /// The only subprotocol `[MQTT-6.0.0-3, MQTT-6.0.0-4]`.
 const SUBPROTOCOL: &str = "mqtt";
+
+/// The first byte of MQTT.
+const MQTT_CONNECT: u8 = 0x10;
 
 /// What an HTTP request ends with.
 const END: &[u8] = b"\r\n\r\n";
@@ -66,11 +71,13 @@ where
             Err(error) => return Err(failed(&error)),
         }
         if let Some(first) = request.first().filter(|first| !first.is_ascii_uppercase()) {
-            return Err(silent(match first {
-                0x10 => {
+            return Err(silent(match *first {
+                MQTT_CONNECT => {
                     "it spoke MQTT where WebSocket is spoken: have it use WebSocket, or the port of plain MQTT"
                 }
-                0x16 => "it began with TLS, which this port has not: have it use ws:// instead of wss://",
+                TLS_HANDSHAKE => {
+                    "it began with TLS, which this port has not: have it use ws:// instead of wss://"
+                }
                 _ => "it spoke no HTTP, which a WebSocket begins with",
             }));
         }

@@ -30,6 +30,8 @@ pub enum Tool {
     Mosquitto(Version),
     /// paho-mqtt for Python.
     Paho(Version),
+    /// paho-mqtt over WebSocket.
+    PahoWebSocket(Version),
     /// rumqttc.
     Rumqttc(Version),
 }
@@ -78,7 +80,7 @@ impl Login {
 }
 
 impl Tool {
-    /// Every client, with both versions.
+    /// Every client that speaks MQTT over TCP, with both versions.
     pub const ALL: [Tool; 6] = [
         Tool::Mosquitto(Version::V311),
         Tool::Mosquitto(Version::V5),
@@ -93,7 +95,10 @@ impl Tool {
     pub fn subscribe(self, login: &Login, subscription: Subscription<'_>) -> Subscriber {
         let source = match self {
             Tool::Mosquitto(version) => Source::Process(mosquitto::subscribe(version, login, subscription)),
-            Tool::Paho(version) => Source::Process(paho::subscribe(version, login, subscription)),
+            Tool::Paho(version) => Source::Process(paho::subscribe("tcp", version, login, subscription)),
+            Tool::PahoWebSocket(version) => {
+                Source::Process(paho::subscribe("websockets", version, login, subscription))
+            }
             Tool::Rumqttc(version) => Source::Rumqttc(rumqtt::subscribe(version, login, subscription)),
         };
         Subscriber { source, taken: 0 }
@@ -104,7 +109,8 @@ impl Tool {
     pub fn publish(self, login: &Login, topic: &str, qos: u8, payloads: &[Vec<u8>]) {
         match self {
             Tool::Mosquitto(version) => mosquitto::publish(version, login, topic, qos, payloads),
-            Tool::Paho(version) => paho::publish(version, login, topic, qos, payloads),
+            Tool::Paho(version) => paho::publish("tcp", version, login, topic, qos, payloads),
+            Tool::PahoWebSocket(version) => paho::publish("websockets", version, login, topic, qos, payloads),
             Tool::Rumqttc(version) => rumqtt::publish(version, login, topic, qos, payloads),
         }
     }

@@ -9,8 +9,13 @@ use std::{
 use super::{Login, Subscription, hex};
 use crate::{DEADLINE, process::Process, raw::Version};
 
-pub(super) fn subscribe(version: Version, login: &Login, subscription: Subscription<'_>) -> Process {
-    let mut command = script("subscribe.py", version, login);
+pub(super) fn subscribe(
+    transport: &str,
+    version: Version,
+    login: &Login,
+    subscription: Subscription<'_>,
+) -> Process {
+    let mut command = script("subscribe.py", transport, version, login);
     command.args([subscription.filter, &subscription.qos.to_string()]);
     command.arg(if subscription.persistent { "persistent" } else { "clean" });
     let process = Process::start(&mut command);
@@ -18,8 +23,15 @@ pub(super) fn subscribe(version: Version, login: &Login, subscription: Subscript
     process
 }
 
-pub(super) fn publish(version: Version, login: &Login, topic: &str, qos: u8, payloads: &[Vec<u8>]) {
-    let mut command = script("publish.py", version, login);
+pub(super) fn publish(
+    transport: &str,
+    version: Version,
+    login: &Login,
+    topic: &str,
+    qos: u8,
+    payloads: &[Vec<u8>],
+) {
+    let mut command = script("publish.py", transport, version, login);
     command.args([topic, &qos.to_string()]);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("Python runs");
     let mut input = child.stdin.take().unwrap();
@@ -31,10 +43,11 @@ pub(super) fn publish(version: Version, login: &Login, topic: &str, qos: u8, pay
     assert!(output.status.success(), "publish.py: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn script(name: &str, version: Version, login: &Login) -> Command {
+fn script(name: &str, transport: &str, version: Version, login: &Login) -> Command {
     let python = std::env::var_os("IOR_PYTHON").unwrap_or_else(|| "python3".into());
     let mut command = Command::new(python);
     command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("paho").join(name));
+    command.env("IOR_PAHO_TRANSPORT", transport);
     command.args([login.host(), login.addr.port().to_string()]);
     if let Some(tls) = &login.tls {
         command.env("IOR_PAHO_CA", &tls.ca);

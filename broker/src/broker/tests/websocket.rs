@@ -161,9 +161,9 @@ async fn handshakes_have_as_long_as_the_connect() {
     let listening = Listening::start(limits).await;
     let mut events = listening.world.broker.events();
     for (sent, what) in [
-        (&b""[..], "its TLS or WebSocket handshake took too long"),
-        (&[22, 3, 1], "its TLS handshake took too long"),
-        (b"GET /mqtt HTTP/1.1\r\n", "its WebSocket handshake took too long"),
+        (&b""[..], "its TLS or WebSocket handshake took longer than limits.connect_timeout"),
+        (&[22, 3, 1], "its TLS handshake took longer than limits.connect_timeout"),
+        (b"GET /mqtt HTTP/1.1\r\n", "its WebSocket handshake took longer than limits.connect_timeout"),
     ] {
         let mut stalled = listening.tcp().await;
         stalled.write_all(sent).await.unwrap();
@@ -199,7 +199,8 @@ async fn what_is_no_websocket_is_answered_and_told_to_the_operator() {
     let untrusted = configurations().1;
     let name = ServerName::try_from("localhost").unwrap();
     TlsConnector::from(Arc::new(untrusted)).connect(name, &mut distrustful).await.unwrap_err();
-    assert!(Listening::refusal(&mut events).await.starts_with("the TLS handshake failed: "));
+    let detail = Listening::refusal(&mut events).await;
+    assert!(detail.starts_with("it gave up the TLS handshake"), "{detail}");
 }
 
 #[tokio::test]
