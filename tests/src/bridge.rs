@@ -221,6 +221,14 @@ impl Bridge {
         Client::open(self.addr, version)
     }
 
+    /// Fails unless it serves a device that comes now, and nothing in it has panicked.
+    #[track_caller]
+    pub fn assert_unharmed(&self, who: &Credentials) {
+        self.connect_with(Version::V5, who, Connect::new("still-alive")).0.disconnect();
+        let log = self.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+
     /// Asks it to look at everything again (SIGHUP).
     pub fn reload(&self) {
         let done = Command::new("kill").arg("-HUP").arg(self.process.id().to_string()).status().unwrap();
@@ -232,14 +240,6 @@ impl Bridge {
     pub fn says(&self, words: &[&str]) {
         let has_all = |line: &str| words.iter().all(|word| line.contains(word)).then_some(());
         self.process.wait_for(&format!("line with {words:?}"), DEADLINE, has_all);
-    }
-
-    /// Fails unless it serves a device that comes now, and nothing in it has panicked.
-    #[track_caller]
-    pub fn assert_unharmed(&self, who: &Credentials) {
-        self.connect_with(Version::V5, who, Connect::new("still-alive")).0.disconnect();
-        let log = self.log();
-        assert!(!log.contains("panicked"), "{log}");
     }
 
     /// Ends it as systemd does, and gives its exit status and world.

@@ -302,9 +302,6 @@ impl NotLoggedIn {
     fn unreadable(error: &io::Error) -> Self {
         match Violation::of(error) {
             Some(Violation(what)) => Self::silent(what),
-            None if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
-                Self::silent(CLOSED)
-            }
             None => Self::silent(&format!("reading failed: {error}")),
         }
     }
@@ -375,6 +372,9 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
         match poll_fn(|cx| wire.poll_read(cx, room)).await {
             Ok(0) => return Err(NotLoggedIn::silent(CLOSED)),
             Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return Err(NotLoggedIn::silent(CLOSED));
+            }
             Err(error) => return Err(NotLoggedIn::unreadable(&error)),
         }
     }

@@ -80,7 +80,12 @@ where
     let mut wire = Wire::new(stream);
     let outcome = tokio::select! {
         outcome = log_in(&shared, &mut wire, &arrival) => outcome,
-        () = waiting.must_give_way() => Err(NotLoggedIn::silent("it sent no CONNECT while others wanted to log in")),
+        () = waiting.must_give_way() => {
+            // It is not in line any more, so nothing of it may stay.
+            drop(wire);
+            let gone = NotLoggedIn::silent("it sent no CONNECT while others wanted to log in");
+            return tell_refused(&shared, &arrival, &gone);
+        }
     };
     match outcome {
         Ok(client) => {
@@ -127,10 +132,7 @@ where
         sleep(refused.delay).await;
     }
     refused.write_connack(&mut wire.output);
-    // Whoever is told nothing has nothing to read, and holds nothing from here on.
-    if !wire.output.is_empty() {
-        close(wire).await;
-    }
+    close(wire).await;
 }
 
 async fn refuse<S>(shared: &Shared, wire: Wire<S>, arrival: &Arrival, refused: &NotLoggedIn)

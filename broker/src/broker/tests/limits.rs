@@ -14,7 +14,7 @@ async fn a_name_that_publishes_too_fast_is_read_from_later_and_loses_nothing() {
     sender.subscribe("other").await;
     let start = Instant::now();
     for number in 0..45 {
-        sender.publish_with("topic", QoS::AtMostOnce, &[number], PublishProperties::default()).await;
+        sender.publish_with("topic", QoS::AtLeastOnce, &[number], PublishProperties::default()).await;
     }
     let mut at = Vec::new();
     for number in 0..45 {
@@ -33,6 +33,9 @@ async fn a_name_that_publishes_too_fast_is_read_from_later_and_loses_nothing() {
     let told = std::iter::from_fn(|| events.try_recv().ok());
     let told = told.filter(|event| matches!(event, Event::LimitReached { limit: Limit::PublishRate, .. }));
     assert_eq!(told.count(), 1);
+    for _ in 0..45 {
+        assert!(matches!(sender.next().await, Some(Packet::PubAck(_))));
+    }
     sender.ping().await;
 }
 
