@@ -108,7 +108,7 @@ fn check_accepted(configuration: &Configuration) {
     let rights = Rights::of_all(registry);
     assert_eq!(rights.len(), registry.devices().len());
     assert!(!access_table(registry).is_empty());
-    Policy::new(registry, Secrets::from_key([7; 32]), &Rotation::default(), &settings.limits);
+    Policy::new(registry, Secrets::from_key([7; 32]), &Rotation::default(), settings);
 
     for (name, written) in FILES.iter().zip([devices(registry), connections(registry)]) {
         fs::write(dir.join(name), written.to_string()).expect("a file of this process");
