@@ -17,6 +17,8 @@ def connect(arguments, on_connect, persistent=False):
         mqtt.CallbackAPIVersion.VERSION2, client_id, protocol=version, transport=transport, **options
     )
     client.username_pw_set(username, password)
+    if "IOR_PAHO_CA" in os.environ:
+        client.tls_set(os.environ["IOR_PAHO_CA"])
     client.max_inflight_messages_set(20)
 
     def connected(client, userdata, flags, reason, properties):

@@ -16,6 +16,7 @@ use crate::{
     faults::SmallDisk,
     process::Process,
     raw::{Client, Connect, Version},
+    tls::Tls,
 };
 
 /// A `config/` and a `data/` directory, and how the binary is told of them. Removed when dropped.
@@ -220,6 +221,19 @@ impl Bridge {
         Client::open(self.addr, version)
     }
 
+    /// Asks it to look at everything again (SIGHUP).
+    pub fn reload(&self) {
+        let done = Command::new("kill").arg("-HUP").arg(self.process.id().to_string()).status().unwrap();
+        assert!(done.success(), "it was gone already");
+    }
+
+    /// Waits for a line of its log that holds all of these words.
+    #[track_caller]
+    pub fn says(&self, words: &[&str]) {
+        let has_all = |line: &str| words.iter().all(|word| line.contains(word)).then_some(());
+        self.process.wait_for(&format!("line with {words:?}"), DEADLINE, has_all);
+    }
+
     /// Ends it as systemd does, and gives its exit status and world.
     #[track_caller]
     pub fn stop(mut self) -> (ExitStatus, World) {
@@ -249,6 +263,23 @@ impl Bridge {
 }
 
 impl Credentials {
+    /// The CA to trust, PEM.
+    #[track_caller]
+    pub fn ca(&self) -> &str {
+        self.json["mqtt"]["ca"].as_str().expect("the file names a CA")
+    }
+
+    /// As the file says, with TLS. The CA is written beside the file.
+    #[track_caller]
+    pub fn login_with_tls(&self) -> Login {
+        let ca = self.file.with_extension("pem");
+        std::fs::write(&ca, self.ca()).unwrap();
+        let port =
+            u16::try_from(self.json["mqtt"]["tls_port"].as_u64().expect("the file names a port")).unwrap();
+        let addr = SocketAddr::new(self.login.addr.ip(), port);
+        Login { addr, tls: Some(Tls { ca, own: None }), ..self.login.clone() }
+    }
+
     /// Reads a credential file.
     #[track_caller]
     pub fn read(file: &Path, addr: SocketAddr) -> Self {
@@ -261,6 +292,7 @@ impl Credentials {
             client_id: text("mqtt", "client_id"),
             username: text("mqtt", "username"),
             password: text("mqtt", "password"),
+            tls: None,
         };
         let topics = ["publish", "subscribe", "presence"].map(|key| text("topics", key));
         let [publish, subscribe, presence] = topics;

@@ -8,6 +8,7 @@
 //! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
 //! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
 //! - [`raw`]: packets of MQTT 3.1.1 and 5, right or deliberately wrong, and what the server answers.
+//! - [`tls`]: TLS for those clients, and certificates.
 //!
 //! Environment: `IOR_OPEN_BIN` and `IOR_BRIDGE_BIN` name the binaries (otherwise cargo builds them), `IOR_PYTHON` a
 //! Python with paho-mqtt, `IOR_MQTT_JS` the bundle of MQTT.js for browsers, `IOR_TEST_BROKER` another broker to run the protocol tests against (`host:port`, or
@@ -24,6 +25,7 @@ mod peer;
 pub mod process;
 mod random;
 pub mod raw;
+pub mod tls;
 
 pub use bridge::{Bridge, Credentials, End, World, binary};
 pub use broker::{Broker, ON_BOTH_VERSIONS};

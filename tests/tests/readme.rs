@@ -35,13 +35,15 @@ fn every_command_of_the_readme_does_what_it_says() {
             .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")
             .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0"),
     );
-    let address = bridge.wait_for("the ready line", BUILD, |line| {
-        let (_, addresses) = line.split_once("ready: mqtt ")?;
-        Some(addresses.split(',').next()?.trim().to_owned())
+    let [mqtt, mqtts] = bridge.wait_for("the ready line", BUILD, |line| {
+        let (_, listeners) = line.split_once("ready: ")?;
+        let mut addresses =
+            listeners.split(", ").filter_map(|listener| Some(listener.split_once(' ')?.1.to_owned()));
+        Some([addresses.next()?, addresses.next()?])
     });
     let bash = |block: &str| {
         let mut command = clone.bash(block);
-        command.env("IOR_BRIDGE__MQTT__LISTEN", &address);
+        command.env("IOR_BRIDGE__MQTT__LISTEN", &mqtt).env("IOR_BRIDGE__MQTTS__LISTEN", &mqtts);
         command
     };
 
@@ -68,6 +70,10 @@ fn every_command_of_the_readme_does_what_it_says() {
     for line in next("target/release/ior-bridge --help").lines() {
         succeed(&mut bash(line));
     }
+
+    succeed(&mut bash(next("eval")));
+    let hears = |line: &str| (line == "default/connection-1/4569/speed 43").then_some(());
+    slave.wait_for("message over TLS", DEADLINE, hears);
 
     bridge.terminate();
     assert!(bridge.wait(DEADLINE).success());

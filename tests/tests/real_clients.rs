@@ -16,6 +16,7 @@ fn real_clients_talk_to_each_other() {
                 client_id: id.into(),
                 username: "somebody".into(),
                 password: "anything".into(),
+                tls: None,
             };
             let wanted = Subscription { filter: "talk/#", qos: 2, persistent: false };
             let mut subscriber = to.subscribe(&login("listens"), wanted);

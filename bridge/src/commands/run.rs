@@ -9,7 +9,7 @@ use std::{
 use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 
 use super::CommandError;
@@ -47,6 +47,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
     let mut stop = Stop::new().map_err(CommandError::failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     raise_open_files(settings.limits.connections + settings.limits.logins);
 
     // First: what another process is working with must not be touched.
@@ -78,12 +79,13 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
 
     let listeners = listeners.serve(&broker, identity.tls());
     tracing::info!("ready: {}", listeners.addresses());
-    let mut look = interval(LOOK_AT_CERTIFICATES);
+    let mut look = interval_at(Instant::now() + LOOK_AT_CERTIFICATES, LOOK_AT_CERTIFICATES);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let signal = loop {
         tokio::select! {
             signal = stop.wait() => break signal,
             _ = look.tick() => {}
+            _ = hangup.recv() => {}
         }
         let refreshed = identity.refresh(settings, SystemTime::now());
         if matches!(refreshed, Refreshed::Replaced { ca_changed: true, .. })

@@ -18,7 +18,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// A text that is ready to be pasted. Plain MQTT is on port 1883 unless the file says otherwise.
+    /// A text that is ready to be pasted. With TLS if the file names no port for plain MQTT.
     pub fn render(self, file: &CredentialFile) -> String {
         match self {
             Self::Json => to_text(file),
@@ -31,19 +31,46 @@ impl Format {
     }
 }
 
-const DEFAULT_PORT: u16 = 1883;
+/// Where to connect, and how.
+struct Way<'a> {
+    port: u16,
+    tls: Option<Tls<'a>>,
+}
+
+struct Tls<'a> {
+    /// PEM; `None` for what the device trusts already.
+    ca: Option<&'a str>,
+}
+
+impl<'a> Way<'a> {
+    fn of(file: &'a CredentialFile) -> Self {
+        const DEFAULT_PORT: u16 = 1883;
+        match (file.mqtt.port, file.mqtt.tls_port) {
+            (None, Some(port)) => Self { port, tls: Some(Tls { ca: file.mqtt.ca.as_deref() }) },
+            (port, _) => Self { port: port.unwrap_or(DEFAULT_PORT), tls: None },
+        }
+    }
+}
 
 fn mosquitto(file: &CredentialFile) -> String {
     let (login, topics) = (&file.mqtt, &file.topics);
+    let way = Way::of(file);
+    let (ca_file, trust) = match &way.tls {
+        None => (String::new(), ""),
+        Some(Tls { ca: None }) => (String::new(), " --capath /etc/ssl/certs"),
+        Some(Tls { ca: Some(ca) }) => {
+            (format!("cat > ior-bridge-ca.pem <<'END'\n{ca}END\n"), " --cafile ior-bridge-ca.pem")
+        }
+    };
     let common = format!(
-        "-h {} -p {} -u {} -P {} -i",
+        "-h {} -p {}{trust} -u {} -P {} -i",
         shell(&login.host),
-        port(file),
+        way.port,
         shell(&login.username),
         shell(&login.password)
     );
     format!(
-        "# {title}: hear {peer}\n\
+        "{ca_file}# {title}: hear {peer}\n\
          mosquitto_sub {common} {sub_id} -V mqttv5 -v -t {subscribe} -t {presence}\n\
          # {title}: say hello\n\
          mosquitto_pub {common} {pub_id} -V mqttv5 -q 1 -t {publish} -m hello\n",
@@ -59,11 +86,23 @@ fn mosquitto(file: &CredentialFile) -> String {
 
 fn paho(file: &CredentialFile) -> String {
     let (login, topics) = (&file.mqtt, &file.topics);
+    let way = Way::of(file);
+    let (import, ca, tls) = match &way.tls {
+        None => ("", String::new(), ""),
+        Some(Tls { ca: None }) => {
+            ("import ssl\n\n", String::new(), "client.tls_set_context(ssl.create_default_context())\n")
+        }
+        Some(Tls { ca: Some(ca) }) => (
+            "import ssl\n\n",
+            format!("CA = \"\"\"\\\n{ca}\"\"\"\n\n"),
+            "client.tls_set_context(ssl.create_default_context(cadata=CA))\n",
+        ),
+    };
     format!(
         r#"# {title}, connected with {peer}. Needs: pip install "paho-mqtt>=2"
-import paho.mqtt.client as mqtt
+{import}import paho.mqtt.client as mqtt
 
-
+{ca}
 def on_connect(client, userdata, flags, reason_code, properties):
     print("connected:", reason_code)
     client.subscribe([({subscribe}, 1), ({presence}, 1)])
@@ -76,7 +115,7 @@ def on_message(client, userdata, message):
 
 client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id={client_id}, protocol=mqtt.MQTTv5)
 client.username_pw_set({username}, {password})
-client.on_connect = on_connect
+{tls}client.on_connect = on_connect
 client.on_message = on_message
 client.connect({host}, {port})
 client.loop_forever()
@@ -90,21 +129,31 @@ client.loop_forever()
         username = quoted(&login.username),
         password = quoted(&login.password),
         host = quoted(&login.host),
-        port = port(file),
+        port = way.port,
     )
 }
 
 fn arduino(file: &CredentialFile) -> String {
     let (login, topics) = (&file.mqtt, &file.topics);
+    let way = Way::of(file);
+    let (include, ca, network, trust) = match &way.tls {
+        None => ("", String::new(), "WiFiClient", ""),
+        Some(Tls { ca }) => (
+            "#include <WiFiClientSecure.h>\n",
+            ca_of_c(ca.unwrap_or("the CA that signed the bridge's certificate, in PEM form\n")) + "\n",
+            "WiFiClientSecure",
+            "  network.setCACert(CA);  // ESP8266: network.setTrustAnchors(new X509List(CA)), and set the clock\n",
+        ),
+    };
     format!(
         r#"// {title}, connected with {peer}. Needs the library PubSubClient.
 #include <PubSubClient.h>
 #include <WiFi.h>  // ESP8266: ESP8266WiFi.h
-
-const char *WIFI_NAME = "your network";
+{include}
+{ca}const char *WIFI_NAME = "your network";
 const char *WIFI_PASSWORD = "its password";
 
-WiFiClient network;
+{network} network;
 PubSubClient mqtt(network);
 
 void onMessage(char *topic, byte *payload, unsigned int length) {{
@@ -114,7 +163,7 @@ void onMessage(char *topic, byte *payload, unsigned int length) {{
 void setup() {{
   Serial.begin(115200);
   WiFi.begin(WIFI_NAME, WIFI_PASSWORD);
-  mqtt.setServer({host}, {port});
+{trust}  mqtt.setServer({host}, {port});
   mqtt.setCallback(onMessage);
 }}
 
@@ -134,7 +183,7 @@ void loop() {{
         title = comment(&file.name),
         peer = comment(&file.peer.name),
         host = quoted(&login.host),
-        port = port(file),
+        port = way.port,
         client_id = quoted(&login.client_id),
         username = quoted(&login.username),
         password = quoted(&login.password),
@@ -146,12 +195,28 @@ void loop() {{
 
 fn esp_idf(file: &CredentialFile) -> String {
     let (login, topics) = (&file.mqtt, &file.topics);
+    let way = Way::of(file);
+    let (include, ca, transport, trust) = match &way.tls {
+        None => ("", String::new(), "MQTT_TRANSPORT_OVER_TCP", ""),
+        Some(Tls { ca: None }) => (
+            "#include \"esp_crt_bundle.h\"\n",
+            String::new(),
+            "MQTT_TRANSPORT_OVER_SSL",
+            "        .broker.verification.crt_bundle_attach = esp_crt_bundle_attach,\n",
+        ),
+        Some(Tls { ca: Some(ca) }) => (
+            "",
+            ca_of_c(ca) + "\n",
+            "MQTT_TRANSPORT_OVER_SSL",
+            "        .broker.verification.certificate = CA,\n",
+        ),
+    };
     format!(
         r#"// {title}, connected with {peer}. Call bridge_start() when the network is up.
 #include <stdio.h>
 #include "mqtt_client.h"
-
-static void on_event(void *arg, esp_event_base_t base, int32_t id, void *data) {{
+{include}
+{ca}static void on_event(void *arg, esp_event_base_t base, int32_t id, void *data) {{
     esp_mqtt_event_handle_t event = data;
     if (id == MQTT_EVENT_CONNECTED) {{
         esp_mqtt_client_subscribe(event->client, {subscribe}, 1);
@@ -166,8 +231,8 @@ void bridge_start(void) {{
     const esp_mqtt_client_config_t config = {{
         .broker.address.hostname = {host},
         .broker.address.port = {port},
-        .broker.address.transport = MQTT_TRANSPORT_OVER_TCP,
-        .credentials.client_id = {client_id},
+        .broker.address.transport = {transport},
+{trust}        .credentials.client_id = {client_id},
         .credentials.username = {username},
         .credentials.authentication.password = {password},
     }};
@@ -179,7 +244,7 @@ void bridge_start(void) {{
         title = comment(&file.name),
         peer = comment(&file.peer.name),
         host = quoted(&login.host),
-        port = port(file),
+        port = way.port,
         client_id = quoted(&login.client_id),
         username = quoted(&login.username),
         password = quoted(&login.password),
@@ -191,24 +256,29 @@ void bridge_start(void) {{
 
 fn env(file: &CredentialFile) -> String {
     let (login, topics) = (&file.mqtt, &file.topics);
-    let port = port(file).to_string();
+    let [port, tls_port] = [login.port, login.tls_port].map(|port| port.map(|port| port.to_string()));
     [
-        ("MQTT_HOST", &login.host),
-        ("MQTT_PORT", &port),
-        ("MQTT_CLIENT_ID", &login.client_id),
-        ("MQTT_USERNAME", &login.username),
-        ("MQTT_PASSWORD", &login.password),
-        ("MQTT_PUBLISH", &topics.publish),
-        ("MQTT_SUBSCRIBE", &topics.subscribe),
-        ("MQTT_PRESENCE", &topics.presence),
-        ("MQTT_KEY", &file.key),
+        ("MQTT_HOST", Some(&login.host)),
+        ("MQTT_PORT", port.as_ref()),
+        ("MQTT_TLS_PORT", tls_port.as_ref()),
+        ("MQTT_CA", login.ca.as_ref()),
+        ("MQTT_CLIENT_ID", Some(&login.client_id)),
+        ("MQTT_USERNAME", Some(&login.username)),
+        ("MQTT_PASSWORD", Some(&login.password)),
+        ("MQTT_PUBLISH", Some(&topics.publish)),
+        ("MQTT_SUBSCRIBE", Some(&topics.subscribe)),
+        ("MQTT_PRESENCE", Some(&topics.presence)),
+        ("MQTT_KEY", Some(&file.key)),
     ]
-    .map(|(name, value)| format!("{name}={}\n", shell(value)))
-    .concat()
+    .into_iter()
+    .filter_map(|(name, value)| Some(format!("{name}={}\n", shell(value?))))
+    .collect()
 }
 
-fn port(file: &CredentialFile) -> u16 {
-    file.mqtt.port.unwrap_or(DEFAULT_PORT)
+/// A PEM text as a constant of C and C++.
+fn ca_of_c(pem: &str) -> String {
+    let lines: Vec<_> = pem.lines().map(|line| format!("    \"{line}\\n\"")).collect();
+    format!("static const char CA[] =\n{};\n", lines.join("\n"))
 }
 
 /// One word for a POSIX shell.

@@ -136,6 +136,30 @@ fn every_snippet_holds_all_that_is_needed_and_quotes_it() {
     assert!(Format::Arduino.render(&nasty).starts_with("// a   #include, connected with Slave 1."));
 }
 
+#[test]
+fn without_a_plain_port_every_snippet_uses_tls() {
+    let registry = registry(&["\"from\": 4569, \"to\": 5412, \"name\": \"a\""]);
+    let secrets = Secrets::from_key(SECRET);
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let render = |ca: Option<&str>, format: Format| {
+        let reach = Reach { tls_port: Some(8884), ca: ca.map(str::to_owned), ..reach("pi.local", None) };
+        format.render(&Issuer::new(&registry, &secrets, &reach).file(&registry.connections()[0], End::From))
+    };
+    for (format, with_ca, without) in [
+        (Format::Mosquitto, "cat > ior-bridge-ca.pem <<'END'\n-----BEGIN", "--capath /etc/ssl/certs"),
+        (Format::Paho, "(cadata=CA)", "ssl.create_default_context()"),
+        (Format::Arduino, "\"AAAA\\n\"\n", "the CA that signed the bridge's certificate"),
+        (Format::EspIdf, ".certificate = CA,", ".crt_bundle_attach = esp_crt_bundle_attach,"),
+        (Format::Env, "MQTT_CA='-----BEGIN", "MQTT_TLS_PORT='8884'"),
+    ] {
+        for (ca, needed) in [(Some(pem), with_ca), (None, without)] {
+            let text = render(ca, format);
+            assert!(text.contains("8884") && text.contains(needed), "{format:?}: {needed} is not in\n{text}");
+            assert!(!text.contains("1883") && !text.contains("OVER_TCP"), "{text}");
+        }
+    }
+}
+
 fn reach(host: &str, port: Option<u16>) -> Reach {
     Reach { host: host.to_owned(), port, tls_port: None, ca: None, websocket_port: None }
 }

@@ -89,7 +89,7 @@ impl Authority {
         let certificates = read_certificates(&cert_path).map_err(|what| broken(&cert_path, &what))?;
         let [certificate] = <[Certificate; 1]>::try_from(certificates)
             .map_err(|_| broken(&cert_path, "holds more than one certificate"))?;
-        only_ours(&key_path).map_err(TlsError::own)?;
+        is_private(&key_path, 0o077).map_err(TlsError::own)?;
         let key = read_key(&key_path).map_err(|what| broken(&key_path, &what))?;
         let key = KeyPair::try_from(&key).map_err(|_| broken(&key_path, "holds a key of an unknown kind"))?;
         let issuer = Issuer::from_ca_cert_der(&certificate.der, key)
@@ -214,14 +214,14 @@ pub(super) fn floor() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(FLOOR)
 }
 
-/// Whether only its owner can read a file.
+/// That a private key can be used by those only who should: with `forbidden`, the bits of its mode that nobody else has.
 ///
 /// # Errors
 /// Who else can, and what to do.
-pub(super) fn only_ours(path: &Path) -> Result<(), String> {
+pub(super) fn is_private(path: &Path, forbidden: u32) -> Result<(), String> {
     // One that cannot be examined cannot be read either, which says more.
     let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o777);
-    if mode & 0o077 == 0 {
+    if mode & forbidden == 0 {
         return Ok(());
     }
     Err(format!(

@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
+    io::{self, ErrorKind, Read},
     net::IpAddr,
     path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,7 +13,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::{extensions::GeneralName, parse_x509_certificate, time::ASN1Time};
 
+use zeroize::Zeroizing;
+
 use super::names::Name;
+
+/// The largest PEM file that is read, in bytes.
+const MAX_SIZE: u64 = 1 << 20;
 
 /// A certificate, and what it says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,8 +124,24 @@ pub(super) fn day(time: SystemTime) -> String {
     text
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("cannot be read: {error}"))
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let unread = |error: io::Error| match error.kind() {
+        ErrorKind::NotFound => "does not exist".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "may not be read by this user: give its group to the bridge's user, and run chmod 640".to_owned()
+        }
+        _ => format!("cannot be read: {error}"),
+    };
+    // Opening a pipe would wait for somebody who writes to it.
+    if !fs::metadata(path).map_err(unread)?.is_file() {
+        return Err("is not a file".to_owned());
+    }
+    let mut contents = Zeroizing::new(Vec::new());
+    File::open(path).and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut contents)).map_err(unread)?;
+    match contents.len() as u64 > MAX_SIZE {
+        true => Err("is too large for certificates and keys".to_owned()),
+        false => Ok(contents),
+    }
 }
 
 fn name(name: &GeneralName<'_>) -> Option<Name> {

@@ -114,10 +114,10 @@ impl Identity {
                 {
                     return shown.keep(TlsError::configured(fault.clone()));
                 }
-                tracing::info!("TLS: {}", report.what);
-                shown.say(&report);
                 let before = mem::replace(&mut shown.material, material);
                 self.tls.replace(config);
+                tracing::info!("TLS: {}", report.what);
+                shown.say(&report);
                 Refreshed::Replaced { what: report.what, ca_changed: before.ca != shown.material.ca }
             }
             Err(error) => shown.keep(error),

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{
 
 use super::{
     TlsError,
-    authority::{floor, only_ours},
+    authority::{floor, is_private},
     certificate::{Certificate, day, read_certificates, read_key},
 };
 use crate::settings::PairFiles;
@@ -74,7 +74,8 @@ impl Pair {
 
     /// What the operator should know, and do.
     pub(super) fn notices(&self, host: &str, now: SystemTime) -> Vec<String> {
-        let mut notices: Vec<_> = only_ours(&self.key_path).err().into_iter().collect();
+        // That a group may read it is how services share keys.
+        let mut notices: Vec<_> = is_private(&self.key_path, 0o027).err().into_iter().collect();
         let leaf = self.chain.first().filter(|leaf| leaf.not_after < now + NOTICE && now <= leaf.not_after);
         notices.extend(leaf.map(|leaf| {
             format!(
@@ -118,7 +119,13 @@ fn is_for(certificate: &Certificate, host: &str) -> bool {
 /// # Errors
 /// As [`Pair::read`].
 pub(super) fn read_client_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates = read_certificates(path).map_err(|what| of_key("mqtts.client_ca", path, &what))?;
+    let of_key = |what: &str| of_key("mqtts.client_ca", path, what);
+    let certificates = read_certificates(path).map_err(|what| of_key(&what))?;
+    if !certificates.iter().all(|certificate| certificate.is_ca) {
+        return Err(of_key(
+            "holds a certificate that is none of a CA: name those that sign the devices' certificates",
+        ));
+    }
     Ok(certificates.into_iter().map(|certificate| certificate.der).collect())
 }
 

@@ -300,12 +300,29 @@ fn what_will_trouble_the_operator_is_told_in_time() {
     assert!(fault.contains("was valid until 2027-07-20: renew it"), "{fault}");
     let fault = report("pi.home.example", UNIX_EPOCH).fault.unwrap();
     assert!(fault.contains("but the clock says 1970-01-01, which cannot be"), "{fault}");
+    fs::set_permissions(data.pair().key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert_eq!(report("pi.home.example", now).notices, [""; 0], "that is how services share keys");
     fs::set_permissions(data.pair().key, fs::Permissions::from_mode(0o644)).unwrap();
     let notices = report("pi.home.example", now).notices;
     assert!(
         notices[0].contains("can be read or written by others (mode 0644): run chmod 600"),
         "{notices:?}"
     );
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let data = Data::new();
+    let mut settings = data.settings();
+    settings.mqtts.pair = Some(data.pair());
+    let error = || examine(&settings, at(2027)).unwrap_err().to_string();
+    assert!(error().contains("cert.pem does not exist"), "{}", error());
+    let made = std::process::Command::new("mkfifo").arg(data.pair().cert).status().unwrap();
+    assert!(made.success());
+    assert!(error().contains("is not a file"), "{}", error());
+    fs::remove_file(data.pair().cert).unwrap();
+    fs::write(data.pair().cert, vec![b'x'; 2 << 20]).unwrap();
+    assert!(error().contains("is too large"), "{}", error());
 }
 
 #[test]
@@ -316,7 +333,11 @@ fn a_client_ca_must_be_one() {
     settings.mqtts.client_ca = Some(path.clone());
     let error = Identity::load(&settings, at(2027)).err().unwrap();
     assert!(error.is_of_configuration() && error.to_string().starts_with("mqtts.client_ca: "), "{error}");
-    fs::write(&path, operators("ca", at(2027)).0[1].to_pem()).unwrap();
+    let (chain, _) = operators("device", at(2027));
+    fs::write(&path, chain[0].to_pem()).unwrap();
+    let error = examine(&settings, at(2027)).unwrap_err().to_string();
+    assert!(error.contains("none of a CA"), "{error}");
+    fs::write(&path, chain[1].to_pem()).unwrap();
     assert!(Identity::load(&settings, at(2027)).is_ok());
 }
 

@@ -6,7 +6,7 @@ mod rumqtt;
 
 use std::net::SocketAddr;
 
-use crate::{process::Process, raw::Version};
+use crate::{process::Process, raw::Version, tls::Tls};
 
 /// Where and as whom to log in.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Login {
     pub username: String,
     /// Password.
     pub password: String,
+    /// TLS, with the host name `localhost`; not with rumqttc.
+    pub tls: Option<Tls>,
 }
 
 /// A client and the version that it speaks.
@@ -68,6 +70,13 @@ pub struct Subscription<'a> {
     pub qos: u8,
     /// A session that stays when the subscriber goes.
     pub persistent: bool,
+}
+
+impl Login {
+    /// What the client connects to.
+    fn host(&self) -> String {
+        if self.tls.is_some() { "localhost".to_owned() } else { self.addr.ip().to_string() }
+    }
 }
 
 impl Tool {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Login, Subscription};
-use crate::{DEADLINE, process::Process, raw::Version};
+use crate::{DEADLINE, process::Process, raw::Version, tls::Tls};
 
 pub(super) fn subscribe(version: Version, login: &Login, subscription: Subscription<'_>) -> Process {
     // Into a pipe it would keep its debug lines to itself.
@@ -41,7 +41,13 @@ pub(super) fn publish(version: Version, login: &Login, topic: &str, qos: u8, pay
 }
 
 fn log_in(command: &mut Command, version: Version, login: &Login) {
-    command.args(["-h", &login.addr.ip().to_string(), "-p", &login.addr.port().to_string()]);
+    command.args(["-h", &login.host(), "-p", &login.addr.port().to_string()]);
+    if let Some(Tls { ca, own }) = &login.tls {
+        command.arg("--cafile").arg(ca);
+        if let Some((cert, key)) = own {
+            command.arg("--cert").arg(cert).arg("--key").arg(key);
+        }
+    }
     command.args(["-i", &login.client_id, "-u", &login.username, "-P", &login.password]);
     command.args(["-V", if version == Version::V5 { "mqttv5" } else { "mqttv311" }]);
 }

@@ -48,7 +48,10 @@ fn script(name: &str, transport: &str, version: Version, login: &Login) -> Comma
     let mut command = Command::new(python);
     command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("paho").join(name));
     command.env("IOR_PAHO_TRANSPORT", transport);
-    command.args([login.addr.ip().to_string(), login.addr.port().to_string()]);
+    command.args([login.host(), login.addr.port().to_string()]);
+    if let Some(tls) = &login.tls {
+        command.env("IOR_PAHO_CA", &tls.ca);
+    }
     command.args([&login.client_id, &login.username, &login.password]);
     command.arg(if version == Version::V5 { "5" } else { "4" });
     command

@@ -104,6 +104,7 @@ pub(super) fn publish(version: Version, login: &Login, topic: &str, qos: u8, pay
 type Events = Box<dyn FnMut() -> Option<Event> + Send>;
 
 fn connect(version: Version, login: &Login, persistent: bool) -> (Client, Events) {
+    assert!(login.tls.is_none(), "rumqttc is built without TLS");
     let (host, port) = (login.addr.ip().to_string(), login.addr.port());
     let keep_alive = Duration::from_secs(30);
     const LARGEST: usize = 16 << 20;
