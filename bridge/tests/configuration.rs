@@ -8,7 +8,11 @@ use std::{
     process::{Command, Output},
 };
 
-use ior_bridge::{configuration::Configuration, document::Problems, settings::Environment};
+use ior_bridge::{
+    configuration::Configuration,
+    document::{MAX_TOLD, Problems},
+    settings::Environment,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -78,6 +82,32 @@ mod errors {
             fs::write(&golden, &text).unwrap();
         }
         assert_eq!(text, fs::read_to_string(golden).unwrap_or_default());
+    }
+
+    /// Regression: loading them compared every key and every device with all others, and showed every problem in the whole
+    /// text: minutes for a file of a megabyte.
+    #[test]
+    fn of_very_many_the_first_are_told() {
+        let all =
+            |count: usize, one: &dyn Fn(usize) -> String| (0..count).map(one).collect::<Vec<_>>().join(", ");
+        let device = |n| format!(r#"{{ "code": "device-{n}", "name": "a", "type": "b" }}"#);
+        let devices = format!(r#"{{ "devices": [ {} ] }}"#, all(5_000, &device));
+        let connection = |n| format!(r#"{{ "name": "{n}", "from": "device-{n}", "to": "device-x{n}" }}"#);
+        let connections = format!(r#"{{ "connections": [ {} ] }}"#, all(5_000, &connection));
+        let server = format!("{{ {} }}", all(20_000, &|n| format!(r#""key-{n}": 1"#)));
+        let told = |server: &str, count: usize| {
+            let dir = directory(&[
+                ("devices.json", &devices),
+                ("connections.json", &connections),
+                ("server.json", server),
+            ]);
+            let problems = Configuration::load(dir.path(), &Environment::new()).unwrap_err();
+            assert_eq!((problems.len(), problems.iter().count()), (count, MAX_TOLD));
+            let end = format!("\n{count} errors in the configuration: these are the first");
+            assert!(problems.render(false).ends_with(&end));
+        };
+        told("{}", 5_000);
+        told(&server, 25_000);
     }
 
     /// What the picture shows and what programs are told is the same place.

@@ -72,7 +72,8 @@ pub trait Grant: Send + Sync + 'static {
 /// Why a login was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What the client is told. Mapped to a return code for 3.1.1.
+    /// What the client is told. Mapped to a return code for 3.1.1. Bad User Name or Password says that the client may be
+    /// guessing: then [`crate::limits::Limits::failed_logins`] holds, and nothing must tell whether the name exists.
     pub reason: ReasonCode,
     /// What the operator is told: never contains a secret.
     pub detail: String,

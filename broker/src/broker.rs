@@ -43,7 +43,7 @@ const STOPPING_TIME: Duration = Duration::from_secs(1);
 
 /// A running broker. Runs until [`Broker::stop`], within the Tokio runtime that it was started in.
 pub struct Broker {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// Listeners, and whoever follows the store's health.
     tasks: Mutex<Vec<AbortHandle>>,
 }

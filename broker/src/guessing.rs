@@ -17,8 +17,8 @@ use crate::{addresses::Network, limits::Limits};
 /// What failed is forgotten so long after the last time.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
 
-/// So many addresses, and so many names, are remembered.
-const REMEMBERED: usize = if cfg!(test) { 8 } else { 4_096 };
+/// So many addresses, and so many names, are remembered: few enough to look through all of them at every failure.
+const REMEMBERED: usize = if cfg!(test) { 8 } else { 1_024 };
 
 /// Counts logins that fail. Without sockets; told the time.
 #[derive(Default)]

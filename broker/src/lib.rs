@@ -14,6 +14,8 @@ mod clock;
 pub mod codec;
 mod connection;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guessing;
 mod handshake;
 mod keeping;

@@ -97,7 +97,7 @@ impl LiveQueue {
     }
 
     /// Messages and bytes that wait.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> (usize, usize) {
         (self.waiting.len(), self.bytes)
     }

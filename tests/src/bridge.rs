@@ -221,6 +221,14 @@ impl Bridge {
         Client::open(self.addr, version)
     }
 
+    /// Fails unless it serves a device that comes now, and nothing in it has panicked.
+    #[track_caller]
+    pub fn assert_unharmed(&self, who: &Credentials) {
+        self.connect_with(Version::V5, who, Connect::new("still-alive")).0.disconnect();
+        let log = self.log();
+        assert!(!log.contains("panicked"), "{log}");
+    }
+
     /// Asks it to look at everything again (SIGHUP).
     pub fn reload(&self) {
         let done = Command::new("kill").arg("-HUP").arg(self.process.id().to_string()).status().unwrap();

@@ -3,11 +3,13 @@
 //!
 //! - [`Broker`]: the library's example, where every client may do everything.
 //! - [`Bridge`]: the real binary on directories of its own.
+//! - [`Audience`]: all of its devices, and what they hear.
 //! - [`browser`]: MQTT.js in a page of a real browser.
 //! - [`clients`]: mosquitto's clients, paho-mqtt and rumqttc, for both versions.
 //! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
 //! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
 //! - [`raw`]: packets of MQTT 3.1.1 and 5, right or deliberately wrong, and what the server answers.
+//! - [`tables`]: the documents that name tests.
 //! - [`tls`]: TLS for those clients, and certificates.
 //!
 //! Environment: `IOR_OPEN_BIN` and `IOR_BRIDGE_BIN` name the binaries (otherwise cargo builds them), `IOR_PYTHON` a
@@ -16,6 +18,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod audience;
 mod bridge;
 mod broker;
 pub mod browser;
@@ -25,8 +28,10 @@ mod peer;
 pub mod process;
 mod random;
 pub mod raw;
+pub mod tables;
 pub mod tls;
 
+pub use audience::{Audience, Heard};
 pub use bridge::{Bridge, Credentials, End, World, binary};
 pub use broker::{Broker, ON_BOTH_VERSIONS};
 pub use peer::{Happened, Peer};

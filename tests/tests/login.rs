@@ -42,7 +42,7 @@ fn any_client_identifier_goes_with_them() {
 
 #[test]
 fn a_wrong_password_is_refused() {
-    let bridge = Bridge::start();
+    let bridge = answering_at_once();
     let who = bridge.credentials("connection-1", End::From);
     let right = who.login.password.as_str();
     let peer = bridge.credentials("connection-1", End::To).login.password;
@@ -66,7 +66,7 @@ fn a_wrong_password_is_refused() {
 
 #[test]
 fn an_unknown_user_is_refused_like_a_wrong_password() {
-    let bridge = Bridge::start();
+    let bridge = answering_at_once();
     let who = bridge.credentials("connection-1", End::From);
     for name in [
         "",
@@ -196,7 +196,7 @@ fn credentials_are_the_same_after_a_restart() {
 
 #[test]
 fn another_instance_has_other_credentials() {
-    let (one, two) = (Bridge::start(), Bridge::start());
+    let (one, two) = (Bridge::start(), answering_at_once());
     for (name, end) in ends() {
         let (ours, theirs) = (one.credentials(name, end), two.credentials(name, end));
         assert_ne!(ours.login.password, theirs.login.password);
@@ -240,6 +240,11 @@ fn a_raised_secret_version_rotates_the_password() {
             refused(&bridge, &connect, BAD_USER_NAME_OR_PASSWORD);
         }
     }
+}
+
+/// That does not delay the answers to many logins that fail.
+fn answering_at_once() -> Bridge {
+    World::empty().env("IOR_BRIDGE__LIMITS__FAILED_LOGIN_DELAY_MAX", "0s").start()
 }
 
 fn ends() -> impl Iterator<Item = (&'static str, End)> {

@@ -8,11 +8,14 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use ior_tests::{
     Bridge, Credentials, DEADLINE, End, ON_BOTH_VERSIONS, World,
     clients::{Login, Subscription, Tool},
+    faults::set_clock,
+    process::Process,
     raw::{
         Client, Connect, Encode,
         Version::{self, V5, V311},
@@ -98,6 +101,11 @@ fn what_goes_wrong_is_told_with_what_to_do() {
 
     drop(TcpStream::connect(mqtts).unwrap());
     bridge.says(&["it ended the connection within the TLS handshake"]);
+
+    // A port scanner's look: a handshake, and gone.
+    shown(mqtts, "localhost", from.ca()).unwrap();
+    bridge.says(&["the connection was closed before its CONNECT"]);
+    assert!(!bridge.log().contains("reading failed"), "{}", bridge.log());
     bridge.connect(V5, &from);
 }
 
@@ -185,6 +193,25 @@ fn a_certificate_that_is_gone_is_renewed_without_dropping_anybody() {
     assert!(shown(mqtts, "localhost", from.ca()).unwrap() != first, "it is another certificate");
     client.publish(&from.publish, "still here", 1);
     assert_eq!(peer.expect_publish().payload, b"still here");
+}
+
+#[test]
+fn a_clock_that_starts_in_1970_is_told_and_made_good() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let mut world = World::empty();
+    set_clock(&mut world, 60 - i64::try_from(now).unwrap());
+    let bridge = world.start();
+    bridge.says(&["WARN", "the clock says 1970-01-01, which cannot be", "certificates begin on 2026-01-01"]);
+    bridge.says(&["the bridge's own CA, valid until 2036-01-01", "valid until 2027-02-02"]);
+    let (_, mut world) = bridge.stop();
+    set_clock(&mut world, 0);
+    let before = fs::read_to_string(world.data().join("ca/ca.crt")).unwrap();
+    let bridge = world.start();
+    bridge.says(&[
+        "the bridge's own CA, valid until 2036-01-01",
+        "made just now, since the old one is valid until 2027-02-02",
+    ]);
+    shown(bridge.mqtts.unwrap(), "localhost", &before).unwrap();
 }
 
 #[test]
@@ -414,6 +441,27 @@ fn pub_sub_and_latency_speak_tls() {
         bridge.says(&["over TLS with MQTT 5, client id \"default.4569-latency-"]);
         assert!(!bridge.log().contains("over TCP"), "{}", bridge.log());
     }
+}
+
+#[test]
+fn sub_connects_again_over_tls() {
+    let bridge = Bridge::start();
+    let (from, to) = ends(&bridge);
+    let mqtts = bridge.mqtts.unwrap();
+    let arguments = ["sub", to.file.to_str().unwrap(), "--tls", "--host", "localhost", "--count", "1"];
+    let mut sub = Process::start(&mut bridge.world().command(&arguments));
+    bridge.says(&["over TLS", "client id \"default.5412-sub-"]);
+    let mut world = bridge.kill();
+    let broke = |line: &str| line.contains("connecting again").then(|| line.to_owned());
+    let broke = sub.wait_for("broken connection", DEADLINE, broke);
+    assert!(!broke.contains("rustls"), "{broke}");
+    world.set_env("IOR_BRIDGE__MQTTS__LISTEN", &mqtts.to_string());
+    let bridge = world.start();
+    let arguments =
+        ["pub", from.file.to_str().unwrap(), "x", "again", "--retain", "--tls", "--host", "localhost"];
+    assert!(bridge.world().run(&arguments).status.success());
+    assert!(sub.wait(DEADLINE * 2).success());
+    assert!(sub.log().contains("connected again") && sub.log().contains("x again"), "{}", sub.log());
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
     match Configuration::load(dir, environment) {
         Ok(configuration) => show(args, &configuration),
         Err(problems) if args.json => {
-            print_json(&json!({ "ok": false, "problems": problems.to_json() }))?;
+            print_json(&json!({ "ok": false, "count": problems.len(), "problems": problems.to_json() }))?;
             Err(CommandError::reported(2))
         }
         Err(problems) => Err(problems.into()),

@@ -6,7 +6,7 @@ mod reader;
 mod source;
 
 pub(crate) use json::{Node, Value, parse};
-pub use problem::{Problem, Problems};
+pub use problem::{MAX_TOLD, Problem, Problems};
 pub(crate) use reader::{Object, Reader, Spanned, nearest};
 pub(crate) use source::Span;
 pub use source::{MAX_FILE_SIZE, Source};

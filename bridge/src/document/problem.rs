@@ -124,36 +124,46 @@ impl Problem {
     }
 }
 
+/// Most problems that are told one by one. Each is shown with its place in the text, so telling all that can be wrong with
+/// a large file would take minutes.
+pub const MAX_TOLD: usize = 100;
+
 /// Everything that is wrong with the configuration, at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    /// At most [`MAX_TOLD`].
+    told: Vec<Problem>,
+    /// Those that are counted only.
+    more: usize,
+}
 
 impl Problems {
-    /// In the order in which to show them.
+    /// The first [`MAX_TOLD`], in the order in which to show them.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
-        self.0.iter()
+        self.told.iter()
     }
 
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
-    /// How many there are.
+    /// How many there are, those that are not told included.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.told.len() + self.more
     }
 
     /// As a compiler prints it: file, line, column, the line with a caret, the hint.
     pub fn render(&self, colours: bool) -> String {
         let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
         let mut text = String::new();
-        for problem in &self.0 {
+        for problem in &self.told {
             text.push_str(&problem.render(&renderer));
             text.push_str("\n\n");
         }
         text.push_str(&match self.len() {
             1 => "1 error in the configuration".to_owned(),
+            count if self.more > 0 => format!("{count} errors in the configuration: these are the first"),
             count => format!("{count} errors in the configuration"),
         });
         text
@@ -165,7 +175,7 @@ impl Problems {
         self.render(std::io::stderr().is_terminal() && !no_color)
     }
 
-    /// For programs: an array of objects with `file`, `line`, `column` or `variable`, `message`, `hint`.
+    /// For programs: an array of the first [`MAX_TOLD`], as objects with `file`, `line`, `column` or `variable`, `message`, `hint`.
     pub fn to_json(&self) -> serde_json::Value {
         let one = |problem: &Problem| {
             json!({
@@ -177,27 +187,37 @@ impl Problems {
                 "hint": problem.hint,
             })
         };
-        self.0.iter().map(one).collect()
+        self.told.iter().map(one).collect()
     }
 
     pub(crate) fn extend(&mut self, more: Self) {
-        self.0.extend(more.0);
+        self.more += more.more;
+        more.told.into_iter().for_each(|problem| self.push(problem));
     }
 
     pub(crate) fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        self.push_with(|| problem);
+    }
+
+    /// Takes a problem that is only made if it is told: making it may take long.
+    pub(crate) fn push_with(&mut self, problem: impl FnOnce() -> Problem) {
+        if self.told.len() < MAX_TOLD {
+            self.told.push(problem());
+        } else {
+            self.more += 1;
+        }
     }
 
     /// Takes another file's problems, sorted by their position.
     pub(crate) fn append(&mut self, mut of_one_file: Self) {
-        of_one_file.0.sort_by_key(Problem::offset);
-        self.0.append(&mut of_one_file.0);
+        of_one_file.told.sort_by_key(Problem::offset);
+        self.extend(of_one_file);
     }
 }
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
-        Self(vec![problem])
+        Self { told: vec![problem], more: 0 }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Node, Problem, Problems, Source, Span, Value};
 use crate::quantities::Refused;
@@ -39,26 +39,30 @@ impl<'a> Reader<'a> {
             return None;
         };
         let mut object = Object { span: node.span.start..node.span.start + 1, members: Vec::new() };
+        let mut first = HashMap::with_capacity(members.len());
         for member in members {
-            let first = members.iter().find(|other| other.key == member.key);
-            if let Some(first) = first.filter(|first| first.key_span != member.key_span) {
-                self.problems.push(
+            let first = first.entry(member.key.as_str()).or_insert(&member.key_span);
+            if **first != member.key_span {
+                self.problems.push_with(|| {
                     Problem::at(
                         self.source,
                         member.key_span.clone(),
                         format!("{:?} is written twice", member.key),
                     )
-                    .related(first.key_span.clone(), "first here")
-                    .hint("remove one of the two"),
-                );
+                    .related((*first).clone(), "first here")
+                    .hint("remove one of the two")
+                });
             } else if known.contains(&member.key.as_str()) {
                 object.members.push((&member.key, &member.value));
             } else {
-                let hint = match nearest(&member.key, known.iter().copied()) {
-                    Some(meant) => format!("did you mean {meant:?}?"),
-                    None => format!("the keys here are {}", listing(known)),
-                };
-                self.problem(&member.key_span, format!("unknown key {:?}", member.key), hint);
+                self.problems.push_with(|| {
+                    let hint = match nearest(&member.key, known.iter().copied()) {
+                        Some(meant) => format!("did you mean {meant:?}?"),
+                        None => format!("the keys here are {}", listing(known)),
+                    };
+                    let message = format!("unknown key {:?}", member.key);
+                    Problem::at(self.source, member.key_span.clone(), message).hint(hint)
+                });
             }
         }
         Some(object)

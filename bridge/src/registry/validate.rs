@@ -143,10 +143,10 @@ impl Known {
             return Some(*index);
         }
         if self.complete {
-            let message = format!("the user {user:?} has no device with the code {:?}", code.value);
-            problems.push(
-                Problem::at(source, code.span.clone(), message).hint(self.device_hint(user, &code.value)),
-            );
+            problems.push_with(|| {
+                let message = format!("the user {user:?} has no device with the code {:?}", code.value);
+                Problem::at(source, code.span.clone(), message).hint(self.device_hint(user, &code.value))
+            });
         }
         None
     }

@@ -117,6 +117,19 @@ impl Authority {
             .ok_or_else(|| TlsError::own(format!("{} vanished after it was made", dir.display())))
     }
 
+    /// Removes what a start that was cut short has left: a CA that nobody was ever told of. Only for whoever has the data
+    /// directory to itself.
+    pub(super) fn remove_unfinished(data_dir: &Path) {
+        for dir in [data_dir, &data_dir.join(CA_DIR)] {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+                    // One that stays does no harm.
+                    let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
+                }
+            }
+        }
+    }
+
     /// Since when it is at least, whatever the clock says.
     pub(super) fn earliest(&self) -> SystemTime {
         floor().max(self.certificate.not_before)

@@ -87,11 +87,12 @@ enum IfNone {
 }
 
 impl Identity {
-    /// Reads what the settings name, and makes what is missing.
+    /// Reads what the settings name, and makes what is missing. Only for whoever has the data directory to itself.
     ///
     /// # Errors
     /// [`TlsError`].
     pub fn load(settings: &Settings, now: SystemTime) -> Result<Self, TlsError> {
+        Authority::remove_unfinished(&settings.data_dir);
         let Found { material, config, report } = Found::look(settings, now, IfNone::Create)?;
         tracing::info!("TLS: {}", report.what);
         let mut shown = Shown { material, said: BTreeSet::new() };

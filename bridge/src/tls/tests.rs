@@ -199,8 +199,13 @@ fn what_is_shown_follows_the_settings() {
     let now = at(2027);
     assert_eq!(examine(&settings, now).unwrap().notices, [""; 0]);
     assert!(!data.ca().exists(), "whoever only looks makes nothing");
+    // What a start that was cut short has left.
+    fs::create_dir(data.dir.path().join(".ior-bridge-abc")).unwrap();
+    fs::write(data.dir.path().join(".ior-bridge-abc/ca.key"), "half").unwrap();
     let identity = Identity::load(&settings, now).unwrap();
     let ca = identity.ca().unwrap();
+    let left = fs::read_dir(data.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), [CA_DIR]);
     assert_eq!(super::ca(&settings, now).unwrap(), Some(ca.clone()));
     assert_eq!(identity.refresh(&settings, now), Refreshed::Unchanged);
 

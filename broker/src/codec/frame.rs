@@ -28,6 +28,16 @@ pub fn packet_length(bytes: &[u8], maximum: u32) -> Result<Option<usize>, Decode
     Ok(Some(total))
 }
 
+/// Whether a packet with this first byte is a CONNECT: no other may be the first of a connection `[MQTT-3.1.0-1]`.
+pub fn begins_connect(first: u8) -> bool {
+    first >> 4 == CONNECT
+}
+
+/// Whether these are the first bytes of a PUBLISH.
+pub fn begins_publish(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| first >> 4 == PUBLISH)
+}
+
 /// The body of a whole packet: what follows the fixed header.
 pub(super) fn body(packet: &[u8]) -> Result<&[u8], DecodeError> {
     let header = packet.get(1..).map(read_variable).transpose()?.flatten();
@@ -55,7 +65,7 @@ pub(super) fn check_first_byte(first: u8) -> Result<(), DecodeError> {
     if flags == expected { Ok(()) } else { Err(DecodeError::malformed("wrong flags in the fixed header")) }
 }
 
-pub(super) const CONNECT: u8 = 1;
+const CONNECT: u8 = 1;
 pub(super) const CONNACK: u8 = 2;
 pub(super) const PUBLISH: u8 = 3;
 pub(super) const PUBACK: u8 = 4;

@@ -17,7 +17,7 @@ mod text;
 
 pub use decode::{connect_has_will, decode, decode_connect};
 pub use error::{ConnectError, DecodeError};
-pub use frame::packet_length;
+pub use frame::{begins_connect, begins_publish, packet_length};
 pub use packet::*;
 pub use reason::ReasonCode;
 pub use text::{is_valid_topic_filter, is_valid_topic_name};

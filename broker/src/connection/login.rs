@@ -1,6 +1,12 @@
 //! From the first byte to a grant, or to the refusal that the client is told.
 
-use std::{future::poll_fn, io, num::NonZeroU16, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    io::{self, ErrorKind},
+    num::NonZeroU16,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -13,7 +19,7 @@ use crate::{
     clock,
     codec::{
         ConnAck, ConnAckProperties, Connect, ConnectError, ReasonCode, ServerPacket, Version, Will,
-        connect_has_will, decode_connect, packet_length,
+        begins_connect, connect_has_will, decode_connect, packet_length,
     },
     handshake::TLS_HANDSHAKE,
     limits::{Limit, LimitCounters, Limits},
@@ -22,6 +28,8 @@ use crate::{
     shared::Shared,
     transport::Violation,
 };
+
+const CLOSED: &str = "the connection was closed before its CONNECT";
 
 /// A client that may come in.
 pub struct LoggedIn {
@@ -329,6 +337,13 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Vec<u8>, NotLoggedIn> {
     let (without_will, with_will) = (limits.max_connect_size, limits.max_connect_size_with_will());
     loop {
+        if wire.input.first() == Some(&TLS_HANDSHAKE) {
+            let detail = "it speaks TLS, which this port does not: give it the port of MQTT over TLS";
+            return Err(NotLoggedIn::silent(detail));
+        }
+        if wire.input.first().is_some_and(|first| !begins_connect(*first)) {
+            return Err(NotLoggedIn::undecodable(ConnectError::NotConnect));
+        }
         // As long as it is not known whether there is a Will, there may be one, but there is no room for it yet.
         let (longest, room) = match connect_has_will(&wire.input) {
             Some(true) => (with_will, with_will),
@@ -346,11 +361,6 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
                     "its CONNECT is larger than limits.max_connect_size and limits.max_will_size together";
                 return Err(NotLoggedIn::silent(detail));
             }
-            Err(_) if wire.input.first() == Some(&TLS_HANDSHAKE) => {
-                return Err(NotLoggedIn::silent(
-                    "it speaks TLS, which this port does not: give it the port of MQTT over TLS",
-                ));
-            }
             Err(error) => return Err(NotLoggedIn::silent(error.what)),
             Ok(Some(length)) if length <= wire.input.len() => {
                 let rest = wire.input.split_off(length);
@@ -360,8 +370,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let room = (room as usize).saturating_sub(wire.input.len());
         match poll_fn(|cx| wire.poll_read(cx, room)).await {
-            Ok(0) => return Err(NotLoggedIn::silent("the connection was closed before its CONNECT")),
+            Ok(0) => return Err(NotLoggedIn::silent(CLOSED)),
             Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                return Err(NotLoggedIn::silent(CLOSED));
+            }
             Err(error) => return Err(NotLoggedIn::unreadable(&error)),
         }
     }

@@ -35,7 +35,9 @@ use crate::{
     admission::Waiting,
     allowance::Allowance,
     clock,
-    codec::{ClientPacket, DecodeError, ReasonCode, ServerPacket, Version, decode, packet_length},
+    codec::{
+        ClientPacket, DecodeError, ReasonCode, ServerPacket, Version, begins_publish, decode, packet_length,
+    },
     events::{Counters, DisconnectCause, Event, excerpt},
     limits::{Limit, Limits},
     message::Message,
@@ -78,7 +80,12 @@ where
     let mut wire = Wire::new(stream);
     let outcome = tokio::select! {
         outcome = log_in(&shared, &mut wire, &arrival) => outcome,
-        () = waiting.must_give_way() => Err(NotLoggedIn::silent("it sent no CONNECT while others wanted to log in")),
+        () = waiting.must_give_way() => {
+            // It is not in line any more, so nothing of it may stay.
+            drop(wire);
+            let gone = NotLoggedIn::silent("it sent no CONNECT while others wanted to log in");
+            return tell_refused(&shared, &arrival, &gone);
+        }
     };
     match outcome {
         Ok(client) => {
@@ -319,7 +326,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         let mut handled = 0;
         let mut packets = 0;
         let outcome = loop {
-            if self.is_held(read_at) {
+            if begins_publish(&input[handled..]) && self.is_held(read_at) {
                 break Ok(());
             }
             match self.handle_next(&input[handled..], read_at) {
@@ -365,7 +372,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         Ok(Some(length))
     }
 
-    /// Whether the client's name has published as much as it may for now: then nothing more is read for a while.
+    /// Whether the client's name has published as much as it may for now: then nothing is read for a while, and the
+    /// PUBLISH that came waits with all behind it.
     fn is_held(&mut self, now: Instant) -> bool {
         let Some(allowance) = &self.allowance else { return false };
         let mut allowance = allowance.lock();

@@ -64,6 +64,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     ) -> Result<(), Ending> {
         Counters::add(&self.shared.counters.published, 1);
         if let Err(limit) = self.limits.check_topic(publish.topic) {
+            if let Some(alias) = publish.topic_alias {
+                self.session.inbound.lock().forget_alias(alias);
+            }
             return self.refuse_beyond(publish, limit);
         }
         let message = {

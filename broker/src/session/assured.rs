@@ -24,13 +24,13 @@ use crate::{
 
 /// Messages of a kept session that wait in memory at most; what comes while there are more waits in the store only. Few
 /// in tests, so that they come to it soon.
-const IN_MEMORY: usize = if cfg!(test) { 8 } else { 512 };
+const IN_MEMORY: usize = if cfg!(any(test, fuzzing)) { 8 } else { 512 };
 /// Their bytes at most, but for one message.
 const IN_MEMORY_BYTES: usize = 256 * 1024;
 /// With so few left, more are loaded.
-const LOAD_BELOW: usize = if cfg!(test) { 2 } else { 64 };
+const LOAD_BELOW: usize = if cfg!(any(test, fuzzing)) { 2 } else { 64 };
 /// So many are loaded at once.
-pub const LOAD_MESSAGES: usize = if cfg!(test) { 3 } else { 256 };
+pub const LOAD_MESSAGES: usize = if cfg!(any(test, fuzzing)) { 3 } else { 256 };
 /// So many bytes of them.
 pub const LOAD_BYTES: usize = 128 * 1024;
 
@@ -429,13 +429,13 @@ impl Assured {
     }
 
     /// Whether it holds no message in memory.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn is_empty_in_memory(&self) -> bool {
         self.waiting.len() + self.following.len() == 0
     }
 
     /// Messages and bytes that count, and those that are promised.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> (usize, usize, usize, usize) {
         self.flows.held()
     }

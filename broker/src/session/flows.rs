@@ -166,7 +166,7 @@ impl Flows {
     }
 
     /// Messages and bytes that wait, and those that are promised.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> (usize, usize, usize, usize) {
         self.uses.iter().fold((0, 0, 0, 0), |(a, b, c, d), flow| {
             let (waiting, promised) = (flow.waiting, flow.promised);

@@ -83,6 +83,14 @@ impl Inbound {
         Ok(duplicate.map_or(Incoming::New { topic }, Incoming::Duplicate))
     }
 
+    /// The client set an alias to a topic that is refused and not worth remembering: what comes under it must not go to
+    /// the topic that it stood for before.
+    pub fn forget_alias(&mut self, alias: NonZeroU16) {
+        if let Some(topic) = self.aliases.get_mut(usize::from(alias.get() - 1)) {
+            *topic = None;
+        }
+    }
+
     /// The QoS 2 message was taken: from now on this identifier is known until its PUBREL `[MQTT-4.3.3-8]`, or until its
     /// receipt says that it could not be kept.
     pub fn accept(&mut self, packet_id: PacketId, receipt: Option<Arc<Receipt>>) {

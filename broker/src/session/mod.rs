@@ -11,7 +11,7 @@ mod inbound;
 mod outbound;
 mod receipt;
 mod registry;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;
 mod unsettled;
 mod window;
@@ -33,6 +33,8 @@ pub use assured::{LOAD_BYTES, LOAD_MESSAGES};
 pub use flows::Place;
 pub use inbound::{Inbound, Incoming};
 pub use outbound::{ClientSettings, Outbound};
+#[cfg(any(test, fuzzing))]
+pub use outbound::{kept_model, model};
 pub use receipt::{Bell, Outcome, Receipt};
 pub use registry::Registry;
 pub use work::{Wanted, Work};

@@ -477,6 +477,10 @@ fn pubrel(packet_id: PacketId, reason: ReasonCode) -> ServerPacket<'static> {
 #[path = "outbound_tests.rs"]
 mod tests;
 
+#[cfg(any(test, fuzzing))]
+#[path = "model.rs"]
+pub mod model;
+
 #[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;
@@ -484,6 +488,10 @@ mod model_tests;
 #[cfg(test)]
 #[path = "kept_tests.rs"]
 mod kept_tests;
+
+#[cfg(any(test, fuzzing))]
+#[path = "kept_model.rs"]
+pub mod kept_model;
 
 #[cfg(test)]
 #[path = "kept_model_tests.rs"]

@@ -13,7 +13,7 @@ use content::{UNSUPPORTED_PROTOCOL, ours, rmqtt, symqtt};
 use ior_broker::codec::{
     ConnAck, ConnAckProperties, PacketId, QoS, ReasonCode, ServerAck, ServerPacket, ServerPublish, Version,
 };
-use mutate::{Random, seeds, with_right_length};
+use mutate::{OF_PACKETS, Random, seeds, with_right_length};
 
 const RMQTT: &str = "rmqtt-codec";
 const SYMQTT: &str = "symqtt-codec";
@@ -88,13 +88,13 @@ const REFUSED_ELSEWHERE: &[(&str, &str, &str)] = &[
 
 #[test]
 fn client_packets_are_read_as_two_other_codecs_read_them() {
-    let seeds = seeds();
+    let seeds = seeds("decode");
     let mut random = Random::new(5);
     let mut seen = BTreeSet::new();
     for round in 0..150_000 {
         let bytes = match seeds.get(round) {
             Some(seed) => seed.clone(),
-            None => with_right_length(&random.mutated(&seeds)),
+            None => with_right_length(&random.mutated(&seeds, OF_PACKETS)),
         };
         for version in [Version::V311, Version::V5] {
             let ours = ours(&bytes, version);

@@ -1,16 +1,63 @@
-//! Seed packets and mutations of them, the same on every run.
+//! Seeds and mutations of them, the same on every run, for the fuzz targets that also run on stable.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, reason = "each of the tests that include this file uses a part of it")]
 
-use std::path::Path;
+use std::{env, fs, path::Path};
 
-/// The packets in `fuzz/seeds/decode`, in the order of their names.
-pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/decode");
+/// How much more memory the second half of a run may take, in bytes: what allocators and caches do is a quarter of it, and
+/// a hundred bytes for each input would be more.
+const MOST_GROWTH: usize = 1 << 20;
+
+/// Set to a number, it is how many mutations are tried instead of a few: for a long run by hand.
+const INPUTS_VARIABLE: &str = "IOR_FUZZ_INPUTS";
+
+/// The files in `fuzz/seeds/<target>` of the package under test, in the order of their names.
+pub(crate) fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
     let mut paths: Vec<_> =
         directory.read_dir().expect("the seeds are committed").map(|entry| entry.unwrap().path()).collect();
     paths.sort();
-    assert!(paths.len() > 30, "seeds are missing");
-    paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
+    assert!(paths.len() >= 10, "seeds are missing");
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Gives `check` the seeds of a target and `inputs` mutations of them. Panics if `check` does, and tells the input, or if
+/// the second half of them leaves memory in use.
+///
+/// Has the process for itself, else the memory of others counts.
+pub(crate) fn run(target: &str, words: &[&[u8]], inputs: usize, mut check: impl FnMut(&[u8])) {
+    let seeds = seeds(target);
+    let inputs = env::var(INPUTS_VARIABLE).map_or(inputs, |number| number.parse().unwrap());
+    for seed in &seeds {
+        check(Telling(seed).0);
+    }
+    let mut random = Random::new(inputs as u64);
+    let mut half = 0;
+    for number in 0..inputs {
+        let input = random.mutated(&seeds, words);
+        check(Telling(&input).0);
+        if number == inputs / 2 {
+            half = resident_bytes();
+        }
+    }
+    let grown = resident_bytes().saturating_sub(half);
+    assert!(grown < MOST_GROWTH, "{grown} bytes more after {} inputs", inputs / 2);
+}
+
+/// Tells the input if the check of it panics.
+struct Telling<'a>(&'a [u8]);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the input: {}", self.0.escape_ascii());
+        }
+    }
+}
+
+pub(crate) fn resident_bytes() -> usize {
+    let pages = fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 /// A small generator of numbers (xorshift64*).
@@ -33,28 +80,28 @@ impl Random {
         &all[self.below(all.len())]
     }
 
-    /// One of `seeds`, changed in a few places.
-    pub(crate) fn mutated(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
+    /// One of `seeds`, changed in a few places; `words` mean something to whoever reads it.
+    pub(crate) fn mutated(&mut self, seeds: &[Vec<u8>], words: &[&[u8]]) -> Vec<u8> {
         let mut bytes = self.pick(seeds).clone();
         for _ in 0..1 + self.below(3) {
-            self.mutate(&mut bytes, seeds);
+            self.mutate(&mut bytes, seeds, words);
         }
         bytes
     }
 
-    fn mutate(&mut self, bytes: &mut Vec<u8>, seeds: &[Vec<u8>]) {
+    fn mutate(&mut self, bytes: &mut Vec<u8>, seeds: &[Vec<u8>], words: &[&[u8]]) {
         let at = self.below(bytes.len() + 1);
         match self.below(7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-            1 if at < bytes.len() => bytes[at] = *self.pick(INTERESTING),
-            2 => bytes.insert(at, *self.pick(INTERESTING)),
+            1 if at < bytes.len() => drop(bytes.splice(at..=at, self.pick(words).iter().copied())),
+            2 => drop(bytes.splice(at..at, self.pick(words).iter().copied())),
             3 if at < bytes.len() => {
                 bytes.remove(at);
             }
             4 => bytes.truncate(at.max(1)),
             5 => {
                 let other = self.pick(seeds);
-                let from = self.below(other.len());
+                let from = self.below(other.len() + 1);
                 let to = from + self.below(other.len() - from + 1);
                 bytes.splice(at..at, other[from..to].iter().copied());
             }
@@ -83,9 +130,10 @@ pub(crate) fn with_right_length(bytes: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Bytes that mean something in many places: QoS, wildcards, separators, property identifiers, reason codes.
-const INTERESTING: &[u8] = &[
-    0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x08, 0x09, 0x0B, 0x11, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1C, 0x1F,
-    0x21, 0x22, 0x23, 0x24, 0x26, 0x27, 0x2A, b'#', b'+', b'/', b'$', 0x30, 0x36, 0x38, 0x3E, 0x7F, 0x80,
-    0x82, 0x92, 0xC0, 0xED, 0xEF, 0xFF,
+/// What means something in many places of a packet: QoS, wildcards, separators, property identifiers, reason codes.
+pub(crate) const OF_PACKETS: &[&[u8]] = &[
+    b"\x00", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05", b"\x08", b"\x09", b"\x0B", b"\x11", b"\x15",
+    b"\x16", b"\x17", b"\x18", b"\x19", b"\x1C", b"\x1F", b"\x21", b"\x22", b"\x23", b"\x24", b"\x26",
+    b"\x27", b"\x2A", b"#", b"+", b"/", b"$", b"\x30", b"\x36", b"\x38", b"\x3E", b"\x7F", b"\x80", b"\x82",
+    b"\x92", b"\xC0", b"\xED", b"\xEF", b"\xFF",
 ];

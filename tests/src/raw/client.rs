@@ -55,6 +55,11 @@ impl Client {
         })
     }
 
+    /// Its own address.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().unwrap()
+    }
+
     /// The protocol version.
     pub fn version(&self) -> Version {
         self.version

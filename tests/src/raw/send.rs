@@ -44,11 +44,11 @@ pub fn string(text: impl AsRef<[u8]>) -> Vec<u8> {
 /// CONNECT.
 #[derive(Debug, Clone)]
 pub struct Connect {
-    client_id: String,
+    client_id: Vec<u8>,
     clean: bool,
     keep_alive: u16,
     will: Option<Will>,
-    user_name: Option<String>,
+    user_name: Option<Vec<u8>>,
     password: Option<Vec<u8>>,
     protocol: (String, Option<u8>),
     properties: Vec<Property>,
@@ -57,7 +57,7 @@ pub struct Connect {
 /// The Will of a CONNECT.
 #[derive(Debug, Clone)]
 pub struct Will {
-    topic: String,
+    topic: Vec<u8>,
     payload: Vec<u8>,
     qos: u8,
     retain: bool,
@@ -66,9 +66,9 @@ pub struct Will {
 
 impl Connect {
     /// Clean, without keep alive, will and login.
-    pub fn new(client_id: &str) -> Self {
+    pub fn new(client_id: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         Self {
-            client_id: client_id.into(),
+            client_id: client_id.as_ref().to_vec(),
             clean: true,
             keep_alive: 0,
             will: None,
@@ -106,8 +106,8 @@ impl Connect {
     }
 
     /// User Name.
-    pub fn user_name(mut self, name: &str) -> Self {
-        self.user_name = Some(name.into());
+    pub fn user_name(mut self, name: &(impl AsRef<[u8]> + ?Sized)) -> Self {
+        self.user_name = Some(name.as_ref().to_vec());
         self
     }
 
@@ -164,9 +164,9 @@ impl Encode for Connect {
 
 impl Will {
     /// QoS 0, not retained.
-    pub fn new(topic: &str, payload: impl AsRef<[u8]>) -> Self {
+    pub fn new(topic: &(impl AsRef<[u8]> + ?Sized), payload: impl AsRef<[u8]>) -> Self {
         Self {
-            topic: topic.into(),
+            topic: topic.as_ref().to_vec(),
             payload: payload.as_ref().to_vec(),
             qos: 0,
             retain: false,
@@ -196,7 +196,7 @@ impl Will {
 /// PUBLISH.
 #[derive(Debug, Clone)]
 pub struct Publish {
-    topic: String,
+    topic: Vec<u8>,
     payload: Vec<u8>,
     qos: u8,
     id: Option<u16>,
@@ -207,9 +207,9 @@ pub struct Publish {
 
 impl Publish {
     /// QoS 0.
-    pub fn new(topic: &str, payload: impl AsRef<[u8]>) -> Self {
+    pub fn new(topic: &(impl AsRef<[u8]> + ?Sized), payload: impl AsRef<[u8]>) -> Self {
         Self {
-            topic: topic.into(),
+            topic: topic.as_ref().to_vec(),
             payload: payload.as_ref().to_vec(),
             qos: 0,
             id: None,
@@ -306,7 +306,7 @@ impl Encode for AckPacket {
 #[derive(Debug, Clone)]
 pub struct Subscribe {
     id: u16,
-    filters: Vec<(String, u8)>,
+    filters: Vec<(Vec<u8>, u8)>,
     properties: Vec<Property>,
 }
 
@@ -326,8 +326,8 @@ impl Subscribe {
     }
 
     /// One more filter with its options byte, which is the QoS or-ed with the constants above.
-    pub fn filter(mut self, filter: &str, options: u8) -> Self {
-        self.filters.push((filter.into(), options));
+    pub fn filter(mut self, filter: &(impl AsRef<[u8]> + ?Sized), options: u8) -> Self {
+        self.filters.push((filter.as_ref().to_vec(), options));
         self
     }
 

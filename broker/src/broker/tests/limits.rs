@@ -14,7 +14,7 @@ async fn a_name_that_publishes_too_fast_is_read_from_later_and_loses_nothing() {
     sender.subscribe("other").await;
     let start = Instant::now();
     for number in 0..45 {
-        sender.publish_with("topic", QoS::AtMostOnce, &[number], PublishProperties::default()).await;
+        sender.publish_with("topic", QoS::AtLeastOnce, &[number], PublishProperties::default()).await;
     }
     let mut at = Vec::new();
     for number in 0..45 {
@@ -33,6 +33,9 @@ async fn a_name_that_publishes_too_fast_is_read_from_later_and_loses_nothing() {
     let told = std::iter::from_fn(|| events.try_recv().ok());
     let told = told.filter(|event| matches!(event, Event::LimitReached { limit: Limit::PublishRate, .. }));
     assert_eq!(told.count(), 1);
+    for _ in 0..45 {
+        assert!(matches!(sender.next().await, Some(Packet::PubAck(_))));
+    }
     sender.ping().await;
 }
 
@@ -44,16 +47,39 @@ async fn whoever_is_held_back_still_gets_its_messages_and_outlives_its_keep_aliv
     let start = Instant::now();
     sender.publish_with("large", QoS::AtLeastOnce, &[0; 10_000], PublishProperties::default()).await;
     assert!(matches!(sender.next().await, Some(Packet::PubAck(_))), "a single one passes, whatever its size");
-    // Held back for nine seconds, four times its keep alive.
+    sender.ping().await;
+    assert_elapsed(start, 0);
+    // The next one waits for nine seconds, four times its keep alive, and what comes behind it waits too.
+    sender.publish("next", QoS::AtLeastOnce).await;
     sender.send(Packet::PingReq(symqtt_codec::v5::PingReq)).await;
     world.broker.publish("news", b"now", crate::codec::QoS::AtLeastOnce, false).await.unwrap();
     assert!(matches!(sender.next().await, Some(Packet::Publish(_))));
     assert_elapsed(start, 0);
+    assert!(matches!(sender.next().await, Some(Packet::PubAck(_))));
     assert!(matches!(sender.next().await, Some(Packet::PingResp(_))), "answered late");
     assert_elapsed(start, 9);
     assert_eq!(sender.told().await, Some(ReasonCode::KeepAliveTimeout), "its silence counts from then on");
     assert_elapsed(start, 12);
     assert_eq!(world.broker.statistics().limits.of(Limit::PublishBandwidth), 1);
+}
+
+/// Nobody has to wait to see that a client is gone, unless there is more to publish for it.
+#[tokio::test(start_paused = true)]
+async fn whoever_owes_much_may_leave() {
+    let world = World::with(Limits { publish_bandwidth: 1_000, ..Limits::default() });
+    let start = Instant::now();
+    for leaves in [true, false] {
+        let mut sender = world.connect(named("a", 0)).await;
+        sender.publish_with("large", QoS::AtMostOnce, &[0; 10_000], PublishProperties::default()).await;
+        sender.ping().await;
+        if leaves {
+            sender.disconnect(ReasonCode::Success, None).await;
+        } else {
+            drop(sender);
+        }
+        world.until(|broker| broker.statistics().connected == 0).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "only the second message had to wait");
 }
 
 #[tokio::test(start_paused = true)]

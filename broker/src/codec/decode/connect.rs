@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use super::qos;
-use crate::codec::frame::{CONNECT, body, check_first_byte};
+use crate::codec::frame::{begins_connect, body, check_first_byte};
 use crate::codec::primitives::{Reader, read_variable};
 use crate::codec::properties::{Forwarding, MISPLACED, Properties, Property};
 use crate::codec::{Connect, ConnectError, ConnectProperties, DecodeError, QoS, ReasonCode, Version, Will};
@@ -18,7 +18,7 @@ use crate::codec::{Connect, ConnectError, ConnectProperties, DecodeError, QoS, R
 /// See [`ConnectError`].
 pub fn decode_connect(packet: &[u8]) -> Result<Connect<'_>, ConnectError> {
     let &first = packet.first().ok_or(ConnectError::NotConnect)?;
-    if first >> 4 != CONNECT {
+    if !begins_connect(first) {
         return Err(ConnectError::NotConnect);
     }
     let (name, level, mut body) =
