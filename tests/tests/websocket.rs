@@ -66,7 +66,37 @@ fn a_page_is_told_why_it_does_not_get_in() {
 #[test]
 fn paho_talks_over_websocket() {
     let bridge = Bridge::start();
-    talk(&bridge, &|login| login);
+    talk(&bridge, |who| who.login.clone());
+}
+
+#[test]
+fn a_page_that_trusts_the_ca_talks_over_tls_on_the_same_port() {
+    let bridge = Bridge::start();
+    let page = Page::open(Some(bridge.credentials("connection-1", End::From).ca()));
+    exchange(&bridge, &page, &format!("wss://localhost:{}/mqtt", bridge.websocket.unwrap().port()));
+    assert!(bridge.log().contains(" over WebSocket over TLS with MQTT 5"), "{}", bridge.log());
+}
+
+#[test]
+fn paho_talks_over_websocket_over_tls() {
+    let bridge = Bridge::start();
+    talk(&bridge, Credentials::login_with_tls);
+    assert!(bridge.log().contains(" over WebSocket over TLS with MQTT 5"), "{}", bridge.log());
+}
+
+#[test]
+fn where_tls_is_required_only_websocket_over_tls_gets_in() {
+    let bridge = World::empty().env("IOR_BRIDGE__TLS", "required").start();
+    let who = bridge.credentials("connection-1", End::From);
+    let port = bridge.websocket.unwrap().port();
+    let page = Page::open(Some(who.ca()));
+    for version in ON_BOTH_VERSIONS {
+        let plain = page.connect(&format!("ws://localhost:{port}/mqtt"), &who.login, version, true);
+        assert!(plain.is_err_and(|error| error.contains("Not authorized")));
+        let secret = page.connect(&format!("wss://localhost:{port}/mqtt"), &who.login, version, true);
+        assert_eq!(secret, Ok(false));
+        page.end();
+    }
 }
 
 #[test]
@@ -129,13 +159,12 @@ fn exchange(bridge: &Bridge, page: &Page, url: &str) {
     }
 }
 
-/// paho-mqtt with WebSocket to paho-mqtt with WebSocket, in both versions, with a login that is changed before.
+/// paho-mqtt with WebSocket to paho-mqtt with WebSocket, in both versions.
 #[track_caller]
-fn talk(bridge: &Bridge, changed: &dyn Fn(Login) -> Login) {
+fn talk(bridge: &Bridge, login: fn(&Credentials) -> Login) {
     let addr = bridge.websocket.unwrap();
-    let over_websocket = |who: Credentials| (changed(Login { addr, ..who.login.clone() }), who);
-    let (listens, to) = over_websocket(bridge.credentials("connection-1", End::To));
-    let (talks, from) = over_websocket(bridge.credentials("connection-1", End::From));
+    let [from, to] = [End::From, End::To].map(|end| bridge.credentials("connection-1", end));
+    let [talks, listens] = [&from, &to].map(|who| Login { addr, ..login(who) });
     for version in ON_BOTH_VERSIONS {
         let tool = Tool::PahoWebSocket(version);
         let wanted = Subscription { filter: &to.subscribe, qos: 2, persistent: false };

@@ -103,6 +103,10 @@ fn explain_tls(error: &rustls::Error, at: &str, host: &str) -> Failure {
         Error::AlertReceived(CertificateRequired) => format!(
             "{at} wants a certificate of the device too (`mqtts.client_ca` in its server.json), which this command has not"
         ),
+        Error::InvalidCertificate(Certificate::Other(_)) => format!(
+            "the certificate of {at} is not one for a server: {error}; if `mqtts.cert` in its server.json names one that \
+             signed itself, use one that a CA has signed"
+        ),
         Error::InvalidMessage(_) => {
             format!("what answers at {at} does not speak TLS: is this the port of `mqtts.listen`?")
         }

@@ -91,6 +91,13 @@ impl Pair {
                 self.cert_path.display()
             ));
         }
+        if self.chain.first().is_some_and(|leaf| leaf.is_ca) {
+            notices.push(format!(
+                "mqtts.cert: the first certificate in {} is that of a CA, which `ior-bridge pub` and some devices refuse from a \
+                 server: use one that a CA has signed",
+                self.cert_path.display()
+            ));
+        }
         notices
     }
 

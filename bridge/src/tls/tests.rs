@@ -316,6 +316,20 @@ fn what_will_trouble_the_operator_is_told_in_time() {
 }
 
 #[test]
+fn a_certificate_that_signed_itself_as_a_ca_is_told() {
+    let data = Data::new();
+    let mut params = CertificateParams::new(["pi.local".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    data.write_pair(&params.self_signed(&key).unwrap().pem(), &key.serialize_pem());
+    let mut settings = data.settings();
+    settings.mqtts.pair = Some(data.pair());
+    let notices = examine(&settings, at(2027)).unwrap().notices;
+    assert!(notices.len() == 1 && notices[0].contains("is that of a CA"), "{notices:?}");
+    assert!(Identity::load(&settings, at(2027)).unwrap().ca().is_some(), "it is its own CA");
+}
+
+#[test]
 fn what_is_no_file_is_not_waited_for() {
     let data = Data::new();
     let mut settings = data.settings();

@@ -1,6 +1,7 @@
 //! One network connection: reads, decodes, hands to the session, and writes what the session wants written.
 
 mod answers;
+mod hold;
 mod keep_alive;
 mod login;
 mod packets;
@@ -12,7 +13,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -376,21 +377,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         Ok(Some(length))
     }
 
-    /// Whether the client's name has published as much as it may for now: then nothing is read for a while, and the
-    /// PUBLISH that came waits with all behind it.
-    fn is_held(&mut self, now: Instant) -> bool {
-        let Some(allowance) = &self.allowance else { return false };
-        let mut allowance = allowance.lock();
-        let Some((until, limit)) = allowance.held_until(&self.limits, now) else { return false };
-        if allowance.tell_once() {
-            self.shared.tell_limited(&self.session.name, limit);
-        } else {
-            self.shared.counters.limits.count(limit);
-        }
-        self.hold = Some(Box::pin(sleep_until(until)));
-        true
-    }
-
     async fn publish_live(&mut self) {
         const KEPT_CAPACITY: usize = 16;
         if self.live.is_empty() {
@@ -407,14 +393,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
         self.poll_output(cx)?;
         self.poll_unwritten(cx);
-        if let Some(hold) = &mut self.hold {
-            ready!(hold.as_mut().poll(cx));
-            self.hold = None;
-            // Nothing could be heard meanwhile.
-            if let Some(keep_alive) = &mut self.keep_alive {
-                keep_alive.heard(Instant::now());
-            }
-            return Poll::Ready(Ok(()));
+        if self.hold.is_some() {
+            return self.poll_hold(cx).map(Ok);
         }
         if self.wire.backlog() < WRITE_AHEAD && !self.answers.are_many() {
             match self.wire.poll_read(cx, READ_SIZE) {

@@ -326,6 +326,25 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
     assert_eq!(rejects.push_assured(assured("c")), Ok(()), "those in flight do not count");
 }
 
+/// Regression: what had expired in a full queue made room for another message and was counted nowhere.
+#[test]
+fn what_has_expired_makes_room_and_is_counted() {
+    let queue = QueueLimits { messages: 2, bytes: 10_000 };
+    let max_age = Some(std::time::Duration::ZERO);
+    let flow = FlowLimits { queue, max_age, when_full: WhenFull::Reject };
+    let mut outbound = OneFlow::new(&Limits { flow, ..Limits::default() });
+    outbound.push_assured(expiring("t", QoS::AtLeastOnce, "expired", Some(0))).unwrap();
+    outbound.push_assured(assured("aged")).unwrap();
+    outbound.push_assured(assured("new")).unwrap();
+    assert_eq!(outbound.take_dropped(), Dropped { expired: 2, ..Dropped::default() });
+    let acted: Vec<_> = outbound.take_acted().iter().collect();
+    assert_eq!(
+        acted,
+        [(Limit::QueueMaxAge, 1)],
+        "the first one's publisher did not want it to wait any longer"
+    );
+}
+
 #[test]
 fn a_promised_place_is_kept_and_given_back() {
     let queue = QueueLimits { messages: 1, bytes: 10_000 };
