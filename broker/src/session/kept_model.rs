@@ -322,7 +322,7 @@ impl World {
     fn finish(mut self) {
         self.connect(3);
         self.tasks.append(&mut self.late);
-        for _ in 0..100 {
+        for _ in 0..200 {
             self.take_work();
             while !self.tasks.is_empty() {
                 self.commit(true);

@@ -70,6 +70,7 @@ pub enum Sent {
 
 impl Sent {
     /// As short as a test wants to read it: `1#7 dup payload`, `pubrel 7`.
+    #[cfg(test)]
     pub fn brief(&self) -> String {
         match self {
             Self::Publish { dup, qos, id, payload, .. } => {
