@@ -7,7 +7,7 @@ mod mutate;
 
 #[test]
 fn whatever_stands_in_the_files_is_accepted_or_refused_with_its_place() {
-    mutate::run("configuration", WORDS, 20_000, harness::check);
+    mutate::run("configuration", WORDS, 10_000, harness::check);
 }
 
 const WORDS: &[&[u8]] = &[
