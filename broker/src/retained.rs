@@ -91,6 +91,21 @@ impl Retained {
         Ok(())
     }
 
+    /// Removes the messages of owners that may not have them any more; gives their topics. The server's own stay.
+    pub fn revoke(&self, mut is_revoked: impl FnMut(&Arc<str>, &str) -> bool) -> Vec<Box<str>> {
+        let mut kept = self.kept.write();
+        let revoked: Vec<Box<str>> = kept
+            .messages
+            .iter()
+            .filter(|kept| kept.owner.as_ref().is_some_and(|owner| is_revoked(owner, kept.message.topic())))
+            .map(|kept| kept.message.topic().into())
+            .collect();
+        for topic in &revoked {
+            kept.remove(topic);
+        }
+        revoked
+    }
+
     /// The messages that a new subscription to the Topic Filter gets at `now` (milliseconds since the Unix epoch), in
     /// the order of their topics' bytes. Expired ones are left out.
     ///

@@ -35,7 +35,7 @@ use crate::{
     events::{Counters, DisconnectCause, Event, excerpt},
     limits::Limits,
     message::Message,
-    session::{PendingWill, Session},
+    session::Session,
     shared::{Matches, Shared},
     store::Sequence,
     transport::Channel,
@@ -141,7 +141,7 @@ where
             return refuse(shared, wire, peer, &client.turned_away(ReasonCode::QuotaExceeded, detail)).await;
         }
         if !client.write_connack(&client.limits, session_present, &mut wire.output) {
-            shared.leave_session(&session, attachment, None, client.session_expiry).await;
+            shared.leave_session(&session, attachment, false, client.session_expiry).await;
             let refused = NotLoggedIn::silent("even its CONNACK exceeds its Maximum Packet Size");
             return refuse(shared, wire, peer, &refused).await;
         }
@@ -158,10 +158,9 @@ where
         let mut connection = Connection::new(shared, &session, wire, client);
         let ending = connection.run().await;
         connection.write_disconnect(&ending);
-        let Connection { wire, will, session_expiry, .. } = connection;
+        let Connection { wire, session_expiry, .. } = connection;
 
-        let will = will.filter(|_| ending.publishes_will());
-        shared.leave_session(&session, attachment, will, session_expiry).await;
+        shared.leave_session(&session, attachment, ending.publishes_will(), session_expiry).await;
         emit_disconnected(shared, &session, ending.0);
         drop(place);
         return close(wire).await;
@@ -191,7 +190,6 @@ struct Connection<'a, S> {
     timer: Option<Pin<Box<Sleep>>>,
     session_expiry: u32,
     asked_to_stay: bool,
-    will: Option<PendingWill>,
     /// QoS 0 messages that go to the live lane together, and their bytes.
     live: Vec<Message>,
     live_bytes: usize,
@@ -235,7 +233,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             keep_alive,
             session_expiry: client.session_expiry,
             asked_to_stay: client.asked_to_stay,
-            will: client.will,
             live: Vec::new(),
             live_bytes: 0,
             matches: Matches::new(),
@@ -330,18 +327,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
         loop {
             self.write_answers(cx)?;
-            let work = {
-                let mut outbound = self.session.outbound.lock();
-                if let Some(reason) = outbound.close_request() {
-                    return Err(Ending(DisconnectCause::Server(reason)));
-                }
-                if self.wire.backlog() < WRITE_AHEAD && !self.answers.include_suback() {
-                    outbound.poll_transmit(clock::unix_ms(), WRITE_AHEAD, &mut self.wire.output);
-                }
-                outbound.register(cx.waker());
-                outbound.take_work()
-            };
-            self.shared.perform(self.session, work);
+            {
+                let _inside = self.shared.grace.enter();
+                let work = {
+                    let mut outbound = self.session.outbound.lock();
+                    if let Some(reason) = outbound.close_request() {
+                        return Err(Ending(DisconnectCause::Server(reason)));
+                    }
+                    if self.wire.backlog() < WRITE_AHEAD && !self.answers.include_suback() {
+                        outbound.poll_transmit(clock::unix_ms(), WRITE_AHEAD, &mut self.wire.output);
+                    }
+                    outbound.register(cx.waker());
+                    outbound.take_work()
+                };
+                self.shared.perform(self.session, work);
+            }
             if self.wire.is_written() {
                 return Ok(());
             }

@@ -54,6 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     fn handle_publish(&mut self, publish: &Publish<'_>) -> Result<(), Ending> {
+        let _inside = self.shared.grace.enter();
         Counters::add(&self.shared.counters.published, 1);
         if !self.limits.allow_topic(publish.topic) {
             return self.refuse_publish(publish, ReasonCode::TopicNameInvalid);
@@ -213,6 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     }
 
     fn handle_subscribe(&mut self, subscribe: &Subscribe<'_>) -> Result<(), Ending> {
+        let _inside = self.shared.grace.enter();
         let filters = &subscribe.filters;
         let mut reasons = Vec::with_capacity(filters.len());
         let (mut added, mut changes) = (Vec::new(), Vec::new());

@@ -212,6 +212,7 @@ impl World {
                 }
             }
             Task::Work(Work::Trim { .. }) => panic!("nothing is full"),
+            Task::Work(Work::Revoke { .. }) => panic!("nothing is revoked"),
             Task::Work(Work::Await(_)) => panic!("it is kept itself"),
         }
         self.take_work();
