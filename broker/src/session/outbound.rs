@@ -329,12 +329,6 @@ impl Outbound {
         self.assured.len() + self.window.len()
     }
 
-    /// How many QoS 0 messages wait.
-    #[cfg(test)]
-    pub fn waiting_live(&self) -> usize {
-        self.live.held().0
-    }
-
     /// The messages lost since the last call.
     pub fn take_dropped(&mut self) -> Dropped {
         std::mem::take(&mut self.dropped)

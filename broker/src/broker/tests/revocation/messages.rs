@@ -3,7 +3,7 @@
 use symqtt_codec::v5::{PubComp, PubCompProperties, PubRec, PubRecProperties};
 
 use super::*;
-use crate::codec::QoS::{AtLeastOnce, AtMostOnce, ExactlyOnce};
+use crate::codec::QoS::{AtLeastOnce, ExactlyOnce};
 
 #[tokio::test]
 async fn of_a_session_without_a_connection_exactly_what_it_may_not_hear_goes() {
@@ -127,30 +127,6 @@ async fn a_qos_2_handshake_that_has_begun_ends_properly() {
         assert_eq!(world.broker.sessions()[0].pending, 0);
         world.broker.stop().await;
     }
-}
-
-#[tokio::test]
-async fn messages_of_qos_0_that_wait_go_too() {
-    let rooms = Rooms::new(&[("hears", &["a", "b"])]);
-    let world = World::of(Arc::new(rooms.clone()), None);
-    let mut hears = world.client_with_pipe(64);
-    hears.send(Packet::Connect(by("hears", "c", 0))).await;
-    hears.connack().await;
-    hears.subscribe_at("a/#", QoS::AtMostOnce).await;
-    hears.subscribe_at("b/#", QoS::AtMostOnce).await;
-    // More than the connection writes ahead, so that some wait in the session.
-    for _ in 0..200 {
-        world.broker.publish("a/1", &[0; 2_000], AtMostOnce, false).await.unwrap();
-    }
-    world.say("b/1", AtMostOnce).await;
-    let session = world.broker.shared.sessions.of("hears").remove(0);
-    let waits = || session.outbound.lock().waiting_live();
-    world.until(|_| waits() > 50).await;
-    // The last of them is there when the end is.
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    rooms.set("hears", &["b"]);
-    assert!(world.broker.reconsider().await.messages > 0);
-    assert_eq!(waits(), 1);
 }
 
 /// What was revoked does not come back with the right, neither now nor after a restart, nor if the restart came between.
