@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use rusqlite::OptionalExtension;
 
 use super::{
-    RevokeRequest, Slot,
-    answers::{Answer, tell},
+    RevokeRequest, Slot, StoreError,
+    answers::{Answer, contain, tell},
     batch::{Batch, Result},
     intake::Order,
     keys, records,
@@ -35,6 +35,17 @@ impl Unfinished {
     /// The next one.
     pub fn take(&mut self) -> Option<Order> {
         self.orders.pop_front()
+    }
+
+    /// The store fails: whoever waits is told, and what is left is tried again when it is well.
+    pub fn refuse(&mut self, error: &StoreError) {
+        for order in &mut self.orders {
+            if let Order::Revoke(_, done) = order
+                && let Some(done) = done.take()
+            {
+                contain(|| done(Err(error.clone())));
+            }
+        }
     }
 
     /// The session is over, and its number may be another's: what is left of it goes with it.

@@ -446,6 +446,7 @@ impl Writer {
     }
 
     fn set_failing(&mut self, error: &StoreError) {
+        self.unfinished.refuse(error);
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
         self.set_health(Health::Failing(error.to_string().into()));
     }
