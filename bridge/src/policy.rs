@@ -11,6 +11,7 @@ use std::{collections::HashMap, sync::Arc, time::SystemTime};
 use ior_broker::{
     access::{Access, Flow, Grant, Login, Refusal},
     codec::ReasonCode,
+    limits::{FlowLimits, QueueLimits, WhenFull},
 };
 use subtle::{Choice, ConstantTimeEq};
 pub use verdict::{Action, Refused, Rule, Verdict};
@@ -132,10 +133,20 @@ impl Access for Policy {
     }
 }
 
-/// One flow for each direction of each connection: what the device `a` publishes in `u/c`, under the name `u/c/a`. No
-/// device has the code `presence`, so presence messages are in none.
+/// The last level of the flow of a connection's presence messages. No device has this code.
+const PRESENCE: &str = "presence";
+
+/// So much of a connection's presence waits for a device at most: the newest say it all.
+const PRESENCE_LIMITS: FlowLimits = FlowLimits {
+    queue: QueueLimits { messages: 16, bytes: 64 * 1024 },
+    max_age: None,
+    when_full: WhenFull::DropOldest,
+};
+
+/// One flow for each direction of each connection: what the device `a` publishes in `u/c`, under the name `u/c/a`; and one
+/// for its presence messages, `u/c/presence`.
 fn flows(registry: &Registry, limits: &Limits) -> HashMap<Arc<str>, Flow> {
-    let mut flows = HashMap::with_capacity(2 * registry.connections().len());
+    let mut flows = HashMap::with_capacity(3 * registry.connections().len());
     for connection in registry.connections() {
         for end in End::BOTH {
             let code = &registry.end(connection, end).code;
@@ -143,6 +154,8 @@ fn flows(registry: &Registry, limits: &Limits) -> HashMap<Arc<str>, Flow> {
             let flow = Flow { name: Arc::clone(&name), limits: limits.flow(&connection.queue) };
             flows.insert(name, flow);
         }
+        let name: Arc<str> = format!("{}/{}/{PRESENCE}", connection.user, connection.id).into();
+        flows.insert(Arc::clone(&name), Flow { name, limits: PRESENCE_LIMITS });
     }
     flows
 }
@@ -211,7 +224,7 @@ impl Rights {
             Err(refused) => Verdict::Refused(refused),
             Ok((connection, peer)) => match (levels.next(), levels.next()) {
                 (Some(code), _) if code == peer => Verdict::Allowed(Rule::PeerTopic { connection }),
-                (Some("presence"), Some(code)) if code == peer => {
+                (Some(PRESENCE), Some(code)) if code == peer => {
                     Verdict::Allowed(Rule::PeerPresence { connection })
                 }
                 _ => Verdict::Refused(Refused::NotPeerTopic { connection, peer }),
@@ -245,6 +258,15 @@ impl Grant for Rights {
 
     fn may_subscribe(&self, filter: &str) -> bool {
         matches!(self.decide(Action::Subscribe, filter), Verdict::Allowed(_))
+    }
+
+    /// The name of a flow is a topic of what a device publishes, or that of a connection's presence messages.
+    fn may_hear(&self, flow: &str) -> bool {
+        let mut levels = flow.splitn(4, '/');
+        match self.connection(&mut levels) {
+            Ok((_, peer)) => levels.next().is_some_and(|last| last == peer || last == PRESENCE),
+            Err(_) => false,
+        }
     }
 }
 

@@ -33,8 +33,9 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
         match listener.accept().await {
             Ok((stream, peer)) => {
                 prepare(&stream);
-                let waiting = shared.admission.enter();
-                let due = Instant::now() + shared.limits.load().connect_timeout;
+                let limits = shared.limits.load();
+                let waiting = shared.admission.enter(limits.logins);
+                let due = Instant::now() + limits.connect_timeout;
                 let arrival = Arrival { peer, channel: Channel::Tcp, due };
                 match transport.clone() {
                     Transport::Tcp => {

@@ -11,7 +11,7 @@ use std::{
 
 use parking_lot::RwLock;
 
-use crate::{message::Message, subscriptions::filter::matches};
+use crate::{limits::Limits, message::Message, subscriptions::filter::matches};
 
 /// How much may be retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,16 @@ pub struct RetainedLimits {
     pub max_bytes: usize,
     /// Messages of one owner.
     pub max_messages_per_owner: usize,
+}
+
+impl From<&Limits> for RetainedLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            max_messages: limits.retained.messages,
+            max_bytes: limits.retained.bytes,
+            max_messages_per_owner: limits.retained_per_name,
+        }
+    }
 }
 
 /// The message was not retained, and what was retained before still is: no room within the [`RetainedLimits`].
@@ -40,7 +50,6 @@ impl std::error::Error for RetainedFull {}
 
 /// The retained messages of all topics.
 pub struct Retained {
-    limits: RetainedLimits,
     kept: RwLock<Kept>,
 }
 
@@ -48,14 +57,19 @@ impl Retained {
     /// Without messages.
     pub fn new(limits: RetainedLimits) -> Self {
         Self {
-            limits,
             kept: RwLock::new(Kept {
+                limits,
                 messages: BTreeSet::new(),
                 bytes: 0,
                 per_owner: HashMap::new(),
                 next_expiry: u64::MAX,
             }),
         }
+    }
+
+    /// Other limits hold for messages that are retained from now on; those that are stay.
+    pub fn set_limits(&self, limits: RetainedLimits) {
+        self.kept.write().limits = limits;
     }
 
     /// Retains a message that was published with RETAIN, instead of the one that its topic had `[MQTT-3.3.1-5]`. An
@@ -80,10 +94,10 @@ impl Retained {
             return Ok(());
         }
         if let Some(owner) = owner
-            && !kept.has_room(message, owner, &self.limits)
+            && !kept.has_room(message, owner)
         {
             kept.remove_expired(message.received_at(), &mut expired);
-            if !kept.has_room(message, owner, &self.limits) {
+            if !kept.has_room(message, owner) {
                 return Err(RetainedFull);
             }
         }
@@ -131,6 +145,7 @@ pub fn is_removal(message: &Message) -> bool {
 }
 
 struct Kept {
+    limits: RetainedLimits,
     messages: BTreeSet<ByTopic>,
     bytes: usize,
     per_owner: HashMap<Arc<str>, usize>,
@@ -140,7 +155,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn has_room(&self, message: &Message, owner: &Arc<str>, limits: &RetainedLimits) -> bool {
+    fn has_room(&self, message: &Message, owner: &Arc<str>) -> bool {
+        let limits = &self.limits;
         let present = self.messages.get(message.topic());
         let is_owners = present.is_some_and(|present| present.owner.as_ref() == Some(owner));
         let owned = self.per_owner.get(owner).copied().unwrap_or(0);

@@ -101,7 +101,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let peer = arrival.peer;
-    let Some(place) = shared.admission.take_place() else {
+    let Some(place) = shared.admission.take_place(shared.limits.load().connections) else {
         let refused = client.turned_away(ReasonCode::ServerBusy, "limits.connections clients are logged in");
         return refuse(shared, wire, peer, &refused).await;
     };

@@ -74,7 +74,12 @@ impl World {
         let shared = &self.broker.shared;
         let due = Instant::now() + shared.limits.load().connect_timeout;
         let arrival = Arrival { peer, channel: Channel::Tcp, due };
-        tokio::spawn(connection::serve(Arc::clone(shared), shared.admission.enter(), theirs, arrival));
+        tokio::spawn(connection::serve(
+            Arc::clone(shared),
+            shared.admission.enter(Limits::default().logins),
+            theirs,
+            arrival,
+        ));
         Client { stream: ours, input: BytesMut::new() }
     }
 
