@@ -175,7 +175,7 @@ fn removing_the_rotation_file_does_not_bring_old_passwords_back() {
 }
 
 #[test]
-fn each_direction_of_a_connection_is_a_flow() {
+fn each_direction_of_a_connection_is_a_flow_and_so_is_its_presence() {
     let limits = Limits { queue_bytes: 4096, ..limits(0) };
     let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &limits);
     let name = |topic: &str| policy.flow(topic).map(|flow| flow.name.to_string());
@@ -186,7 +186,7 @@ fn each_direction_of_a_connection_is_a_flow() {
         ("u/c/b/x", Some("u/c/b")),
         ("u/e/a/x", Some("u/e/a")),
         ("u/c/d/x", None),
-        ("u/c/presence/a", None),
+        ("u/c/presence/a", Some("u/c/presence")),
         ("u/c/ab", None),
         ("u/c", None),
         ("u/c/", None),
