@@ -68,6 +68,13 @@ pub trait Grant: Send + Sync + 'static {
 
     /// May the client subscribe to this Topic Filter, that is: may it hear every topic that the filter can match?
     fn may_subscribe(&self, filter: &str) -> bool;
+
+    /// May the client hear the topics of the flow of this name ([`Flow::name`])? What is kept of a flow that it may not
+    /// hear is removed, without looking at its topics: the answer has to be the one for all of them.
+    fn may_hear(&self, flow: &str) -> bool {
+        let _ = flow;
+        true
+    }
 }
 
 /// Why a login was refused.

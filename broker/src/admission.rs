@@ -11,16 +11,15 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::Limits;
+/// No limit is higher.
+const MAX_PLACES: u32 = 1 << 24;
 
 /// Counts connections. Strangers who never send a CONNECT take nothing from clients that are logged in, and not for long
 /// from those that want to log in: when the line is full, the one that waits for longest is closed; whoever has failed to
 /// log in and waits for the answer goes first.
 pub struct Admission {
     places: Arc<Semaphore>,
-    place_count: u32,
     line: Mutex<Line>,
-    line_limit: usize,
     last_number: AtomicU64,
     gave_way: AtomicU64,
 }
@@ -42,25 +41,23 @@ pub struct Waiting {
 }
 
 impl Admission {
-    /// For the limits of a broker.
-    pub fn new(limits: &Limits) -> Self {
-        let place_count = u32::try_from(limits.connections).unwrap_or(u32::MAX).min(1 << 24);
+    /// Without connections.
+    pub fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(place_count as usize)),
-            place_count,
+            places: Arc::new(Semaphore::new(MAX_PLACES as usize)),
             line: Mutex::default(),
-            line_limit: limits.logins.max(1),
             last_number: AtomicU64::new(0),
             gave_way: AtomicU64::new(0),
         }
     }
 
-    /// A connection arrived: it waits in line until it has logged in.
-    pub fn enter(self: &Arc<Self>) -> Waiting {
+    /// A connection arrived: it waits in line until it has logged in, among at most `logins`.
+    pub fn enter(self: &Arc<Self>, logins: usize) -> Waiting {
         let number = self.last_number.fetch_add(1, Ordering::Relaxed);
         let give_way = Arc::new(Notify::new());
         let mut line = self.line.lock();
-        if line.hopeful.len() + line.delayed.len() >= self.line_limit
+        // More than one give way where the limit was lowered.
+        while line.hopeful.len() + line.delayed.len() >= logins.max(1)
             && let Some((_, longest)) = line.delayed.pop_first().or_else(|| line.hopeful.pop_first())
         {
             longest.notify_one();
@@ -76,15 +73,21 @@ impl Admission {
         self.gave_way.load(Ordering::Relaxed)
     }
 
-    /// A place for a client that has logged in; `None` if all are taken.
-    pub fn take_place(&self) -> Option<OwnedSemaphorePermit> {
+    /// A place for a client that has logged in, one of `connections`; `None` if all are taken.
+    pub fn take_place(&self, connections: usize) -> Option<OwnedSemaphorePermit> {
+        // Nobody else takes one meanwhile.
+        let _line = self.line.lock();
+        let taken = MAX_PLACES as usize - self.places.available_permits();
+        if taken >= connections {
+            return None;
+        }
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// Waits until no client is left; nobody gets a place any more.
     pub async fn all_gone(&self) {
         // An error says that the semaphore is closed, which nobody does.
-        let _ = self.places.acquire_many(self.place_count).await;
+        let _ = self.places.acquire_many(MAX_PLACES).await;
     }
 }
 
@@ -124,28 +127,29 @@ mod tests {
 
     #[test]
     fn the_one_that_waits_for_longest_gives_way() {
-        let admission = Arc::new(Admission::new(&Limits { logins: 2, ..Limits::default() }));
-        let first = admission.enter();
-        let second = admission.enter();
+        let admission = Arc::new(Admission::new());
+        let first = admission.enter(2);
+        let second = admission.enter(2);
         assert!(!gives_way(&first) && !gives_way(&second));
-        let third = admission.enter();
+        let third = admission.enter(2);
         assert!(gives_way(&first) && !gives_way(&second) && !gives_way(&third));
         drop(second);
-        let fourth = admission.enter();
+        let fourth = admission.enter(2);
         assert!(!gives_way(&third) && !gives_way(&fourth), "whoever has logged in is not in line any more");
     }
 
     #[test]
     fn whoever_has_failed_gives_way_first() {
-        let admission = Arc::new(Admission::new(&Limits { logins: 3, ..Limits::default() }));
-        let [first, second, third] = [admission.enter(), admission.enter(), admission.enter()];
+        let admission = Arc::new(Admission::new());
+        let enter = || admission.enter(3);
+        let [first, second, third] = [enter(), enter(), enter()];
         third.give_way_first();
         second.give_way_first();
-        let fourth = admission.enter();
+        let fourth = enter();
         assert!(gives_way(&second) && !gives_way(&first) && !gives_way(&third));
-        let fifth = admission.enter();
+        let fifth = enter();
         assert!(gives_way(&third) && !gives_way(&first));
-        let _sixth = admission.enter();
+        let _sixth = enter();
         assert!(gives_way(&first) && !gives_way(&fourth) && !gives_way(&fifth));
         assert_eq!(admission.gave_way(), 3);
         drop([first, second, third]);
@@ -154,10 +158,12 @@ mod tests {
 
     #[test]
     fn there_are_as_many_places_as_connections_allowed() {
-        let admission = Admission::new(&Limits { connections: 1, ..Limits::default() });
-        let place = admission.take_place();
-        assert!(place.is_some() && admission.take_place().is_none());
-        drop(place);
-        assert!(admission.take_place().is_some());
+        let admission = Admission::new();
+        let place = admission.take_place(1);
+        assert!(place.is_some() && admission.take_place(1).is_none());
+        let second = admission.take_place(2);
+        assert!(second.is_some() && admission.take_place(1).is_none(), "the limit was raised and lowered");
+        drop((place, second));
+        assert!(admission.take_place(1).is_some());
     }
 }

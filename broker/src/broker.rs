@@ -183,17 +183,13 @@ impl Broker {
         })?;
         let shared = Arc::new(Shared {
             access,
-            admission: Arc::new(Admission::new(&limits)),
+            admission: Arc::new(Admission::new()),
             addresses: Arc::default(),
             guesses: Mutex::default(),
             allowances: Allowances::default(),
             sessions: Registry::new(contents.starts),
             subscriptions,
-            retained: Retained::new(RetainedLimits {
-                max_messages: limits.retained.messages,
-                max_bytes: limits.retained.bytes,
-                max_messages_per_owner: limits.retained_per_name,
-            }),
+            retained: Retained::new(RetainedLimits::from(&limits)),
             changing_retained: RwLock::new(0),
             live,
             keeper: store.map(|store| Keeper::new(store, slots)),
@@ -223,6 +219,7 @@ impl Broker {
     /// Other limits hold from now on: for connections and sessions that begin, and for what is asked anew each time.
     /// Whoever is connected keeps what was announced at the login.
     pub fn set_limits(&self, limits: Limits) {
+        self.shared.retained.set_limits(RetainedLimits::from(&limits));
         self.shared.limits.store(Arc::new(limits));
     }
 

@@ -1,16 +1,15 @@
 //! Between the sessions and the store: has done what a session wants done, and keeps what sessions are.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, future::Future, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::{
-    clock,
     events::{Event, excerpt},
     session::{LOAD_BYTES, LOAD_MESSAGES, Outbound, Receipt, Session, SessionId, SessionPresence, Work},
     shared::Shared,
-    store::{Change, Done, Health, LoadRequest, MAX_SLOT, Sequence, Slot, Store, TrimRequest},
+    store::{Change, Done, Health, LoadRequest, MAX_SLOT, RevokeRequest, Sequence, Slot, Store, TrimRequest},
 };
 
 /// The store with the places of sessions in it.
@@ -85,6 +84,7 @@ impl Shared {
         session: &Arc<Session>,
         work_with: impl FnOnce(&mut Outbound) -> R,
     ) -> R {
+        let _inside = self.grace.enter();
         let (result, work) = {
             let mut outbound = session.outbound.lock();
             let result = work_with(&mut outbound);
@@ -150,6 +150,10 @@ impl Shared {
                     });
                 });
             }
+            Work::Revoke { flow, from, below, sent_below, receipt } => {
+                let request = RevokeRequest { slot, flow, from, below, sent_below };
+                store.revoke(request, Box::new(move |revoked| receipt.settle(revoked.is_ok())));
+            }
         }
     }
 
@@ -196,6 +200,7 @@ impl Shared {
 
     /// Keeps what the session is now, whenever that succeeds. `left_at` is when its connection ended.
     pub fn put_session(&self, session: &Session, left_at: Option<u64>) {
+        let _inside = self.grace.enter();
         if let (Some(keeper), Some(slot)) = (&self.keeper, session.slot) {
             keeper.store.submit(vec![Change::PutSession(session.record(slot, left_at))], None);
         }
@@ -203,14 +208,14 @@ impl Shared {
 
     /// Keeps a new session. False if it could not be kept.
     pub async fn begin_keeping(&self, session: &Session) -> bool {
-        match (&self.keeper, session.slot) {
-            (Some(keeper), Some(slot)) => {
-                // Whatever a session that had this place before may have left behind goes first.
-                let put = Change::PutSession(session.record(slot, None));
-                commit(&keeper.store, vec![Change::EndSession(slot), put]).await
-            }
-            _ => true,
-        }
+        let (Some(keeper), Some(slot)) = (&self.keeper, session.slot) else { return true };
+        let committed = {
+            let _inside = self.grace.enter();
+            // Whatever a session that had this place before may have left behind goes first.
+            let put = Change::PutSession(session.record(slot, None));
+            commit(&keeper.store, vec![Change::EndSession(slot), put])
+        };
+        committed.await
     }
 
     /// Waits until the store has committed what it was given before; false if it could not.
@@ -228,15 +233,11 @@ impl Shared {
         }
     }
 
-    /// The Will Message of a session without a connection was published: it is not kept any more. The caller holds the
-    /// attachment.
+    /// The Will Message of a session was published or revoked: it is not kept any more.
     pub fn forget_will(&self, session: &Session) {
-        let left = match &session.lifetime.lock().presence {
-            SessionPresence::Offline { since, .. } => since.elapsed(),
-            SessionPresence::Online | SessionPresence::Ended => return,
-        };
-        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        self.put_session(session, Some(clock::unix_ms().saturating_sub(left_ms)));
+        if let (Some(keeper), Some(slot)) = (&self.keeper, session.slot) {
+            keeper.store.submit(vec![Change::ForgetWill(slot)], None);
+        }
     }
 
     /// All that is kept of a session that is over goes.
@@ -299,12 +300,13 @@ impl Shared {
     }
 }
 
-async fn commit(store: &Store, changes: Vec<Change>) -> bool {
+/// Hands them over, and gives what waits for them.
+fn commit(store: &Store, changes: Vec<Change>) -> impl Future<Output = bool> + use<> {
     let (told, committed) = oneshot::channel();
     let done: Done = Box::new(move |kept| {
         // An error says that nobody waits any more.
         let _ = told.send(kept.is_ok());
     });
     store.submit(changes, Some(done));
-    committed.await.unwrap_or(false)
+    async move { committed.await.unwrap_or(false) }
 }

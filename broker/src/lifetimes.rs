@@ -28,7 +28,15 @@ impl Shared {
         outlives_connection: bool,
     ) -> Option<Arc<Session>> {
         let new_id = || self.new_session_id(outlives_connection);
-        let found = self.sessions.find_or_create(name, client_id, &self.limits.load(), new_id)?;
+        let found = {
+            let _inside = self.grace.enter();
+            let found = self.sessions.find_or_create(name, client_id, &self.limits.load(), new_id)?;
+            if let Some(evicted) = &found.evicted {
+                // Nobody else finds it any more, so it must not be sent anything from now on.
+                evicted.outbound.lock().request_close(ReasonCode::QuotaExceeded);
+            }
+            found
+        };
         if let Some(evicted) = found.evicted {
             self.tell_limited(&evicted.name, Limit::SessionsPerName);
             let attachment = evicted.attach(ReasonCode::QuotaExceeded).await;
@@ -42,8 +50,8 @@ impl Shared {
 
     /// The attached connection begins: the afterlife is over, and with it the delayed Will Message `[MQTT-3.1.3-9]`.
     /// Subscriptions that the grant does not allow any more are gone. Says whether a session goes on that has begun
-    /// before: that is Session Present `[MQTT-3.2.2-2]`. The Will Message of the CONNECT is kept with the session, in case
-    /// that this process dies.
+    /// before: that is Session Present `[MQTT-3.2.2-2]`. The Will Message of the CONNECT is kept with the session, unless it
+    /// was revoked since.
     pub fn begin_session(
         &self,
         session: &Session,
@@ -52,9 +60,10 @@ impl Shared {
         expiry: u32,
     ) -> bool {
         session.stop_afterlife();
+        let _inside = self.grace.enter();
         let mut lifetime = session.lifetime.lock();
         lifetime.presence = SessionPresence::Online;
-        lifetime.will = will;
+        lifetime.will = will.filter(|will| grant.may_publish(will.message.topic()));
         lifetime.expiry = expiry;
         lifetime.grant = Some(Arc::clone(grant));
         lifetime.subscriptions.retain(|filter, _| {
@@ -68,22 +77,25 @@ impl Shared {
         std::mem::replace(&mut lifetime.begun, true)
     }
 
-    /// The connection has ended: publishes or keeps the Will Message, and keeps the session for `expiry` or ends it.
-    /// The caller holds the attachment.
+    /// The connection has ended: publishes or keeps the Will Message, if that is not cancelled, and keeps the session for
+    /// `expiry` or ends it. The caller holds the attachment.
     pub async fn leave_session(
         self: &Arc<Self>,
         session: &Arc<Session>,
         attachment: MutexGuard<'_, ()>,
-        will: Option<PendingWill>,
+        publishes_will: bool,
         expiry: u32,
     ) {
         session.inbound.lock().handle_disconnect();
         self.with_outbound(session, Outbound::handle_disconnect);
         self.count_dropped(session);
+        if !publishes_will {
+            session.lifetime.lock().will = None;
+        }
         if expiry == 0 || !self.is_known(&session.name) {
-            session.lifetime.lock().will = will;
             return self.end_session(session, attachment).await;
         }
+        let will = session.lifetime.lock().will.take();
         let (due_now, pending) = match will {
             Some(will) if will.delay.is_zero() => (Some(will), None),
             other => (None, other),
@@ -151,14 +163,16 @@ impl Shared {
 
     /// Publishes a Will Message if its client may still do so.
     pub async fn publish_will(self: &Arc<Self>, session: &Session, will: Option<PendingWill>) {
-        let Some(will) = will.filter(|_| self.is_known(&session.name)) else { return };
-        if !self.may_publish(&*will.grant, will.message.topic()) {
-            return;
-        }
-        let message = will.message.published_by(session.id, clock::unix_ms());
-        let topic = message.topic().to_owned();
-        if let Err(Full(limit)) = self.publish(message, Some(&session.name)).await {
-            self.tell_full(&session.name, &topic, limit);
+        let Some(will) = will else { return };
+        let published = {
+            let _inside = self.grace.enter();
+            if !self.is_known(&session.name) || !self.may_publish(&*will.grant, will.message.topic()) {
+                return;
+            }
+            self.publish_assured(will.message.published_by(session.id, clock::unix_ms()), Some(&session.name))
+        };
+        if let Err(Full(limit)) = self.publish_live(published).await {
+            self.tell_full(&session.name, will.message.topic(), limit);
         }
     }
 }

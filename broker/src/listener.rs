@@ -44,7 +44,7 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
                     continue;
                 };
                 prepare(&stream);
-                let waiting = shared.admission.enter();
+                let waiting = shared.admission.enter(limits.logins);
                 let due = now + limits.connect_timeout;
                 let arrival = Arrival { peer, channel: Channel::Tcp, due, place: Arc::new(place) };
                 let newcomer = Newcomer { shared: Arc::clone(&shared), waiting, arrival };

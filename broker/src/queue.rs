@@ -73,6 +73,14 @@ impl LiveQueue {
         Some(delivery)
     }
 
+    /// Drops what is revoked; says how many messages that was.
+    pub fn revoke(&mut self, is_revoked: impl Fn(&Delivery) -> bool) -> u64 {
+        let before = self.waiting.len();
+        self.waiting.retain(|delivery| !is_revoked(delivery));
+        self.bytes = self.waiting.iter().map(Delivery::size).sum();
+        (before - self.waiting.len()) as u64
+    }
+
     /// Drops all that waits.
     pub fn clear(&mut self) {
         self.waiting = VecDeque::new();

@@ -6,7 +6,7 @@ use crate::{
     access::Grant,
     clock,
     message::Message,
-    session::{PendingWill, Session},
+    session::{PendingWill, Receipt, Session},
     shared::Shared,
     store::{Change, StoredSession},
     subscriptions::SubscriptionOptions,
@@ -45,10 +45,11 @@ impl Shared {
             return None;
         };
         let now = clock::unix_ms();
+        let will = record.will.as_ref().filter(|will| grant.may_publish(will.message.topic()));
         let left = Left {
             // A clock that went backwards counts as no time passed.
             ago: Duration::from_millis(now.saturating_sub(record.left_at.unwrap_or(now))),
-            will: record.will.as_ref().map(|will| PendingWill {
+            will: will.map(|will| PendingWill {
                 message: will.message.clone(),
                 delay: Duration::from_secs(will.delay.into()),
                 grant: Arc::clone(&grant),
@@ -68,6 +69,11 @@ impl Shared {
             lifetime.will.clone_from(&left.will);
         }
         self.restore_subscriptions(&session, &stored.subscriptions, &*grant);
+        // What was not allowed any more when this process began does not come back if it is again some day.
+        if left.will.is_none() && record.will.is_some() {
+            self.forget_will(&session);
+        }
+        self.revoke_messages(&session, &Receipt::new(&session.bell));
         if record.left_at.is_none() {
             // It lost its connection with the process that died.
             self.put_session(&session, Some(now));

@@ -11,7 +11,11 @@ use std::{
 
 use parking_lot::RwLock;
 
-use crate::{limits::Limit, message::Message, subscriptions::filter::matches};
+use crate::{
+    limits::{Limit, Limits},
+    message::Message,
+    subscriptions::filter::matches,
+};
 
 /// How much may be retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +26,16 @@ pub struct RetainedLimits {
     pub max_bytes: usize,
     /// Messages of one owner.
     pub max_messages_per_owner: usize,
+}
+
+impl From<&Limits> for RetainedLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            max_messages: limits.retained.messages,
+            max_bytes: limits.retained.bytes,
+            max_messages_per_owner: limits.retained_per_name,
+        }
+    }
 }
 
 /// The message was not retained, and what was retained before still is: no room within this one of the
@@ -41,7 +55,6 @@ impl std::error::Error for RetainedFull {}
 
 /// The retained messages of all topics.
 pub struct Retained {
-    limits: RetainedLimits,
     kept: RwLock<Kept>,
 }
 
@@ -49,14 +62,19 @@ impl Retained {
     /// Without messages.
     pub fn new(limits: RetainedLimits) -> Self {
         Self {
-            limits,
             kept: RwLock::new(Kept {
+                limits,
                 messages: BTreeSet::new(),
                 bytes: 0,
                 per_owner: HashMap::new(),
                 next_expiry: u64::MAX,
             }),
         }
+    }
+
+    /// Other limits hold for messages that are retained from now on; those that are stay.
+    pub fn set_limits(&self, limits: RetainedLimits) {
+        self.kept.write().limits = limits;
     }
 
     /// Retains a message that was published with RETAIN, instead of the one that its topic had `[MQTT-3.3.1-5]`. An
@@ -81,13 +99,28 @@ impl Retained {
             return Ok(());
         }
         if let Some(owner) = owner
-            && kept.check_room(message, owner, &self.limits).is_err()
+            && kept.check_room(message, owner).is_err()
         {
             kept.remove_expired(message.received_at(), &mut expired);
-            kept.check_room(message, owner, &self.limits)?;
+            kept.check_room(message, owner)?;
         }
         kept.replace(message.clone(), owner.map(Arc::clone));
         Ok(())
+    }
+
+    /// Removes the messages of owners that may not have them any more; gives their topics. The server's own stay.
+    pub fn revoke(&self, mut is_revoked: impl FnMut(&Arc<str>, &str) -> bool) -> Vec<Box<str>> {
+        let mut kept = self.kept.write();
+        let revoked: Vec<Box<str>> = kept
+            .messages
+            .iter()
+            .filter(|kept| kept.owner.as_ref().is_some_and(|owner| is_revoked(owner, kept.message.topic())))
+            .map(|kept| kept.message.topic().into())
+            .collect();
+        for topic in &revoked {
+            kept.remove(topic);
+        }
+        revoked
     }
 
     /// The messages that a new subscription to the Topic Filter gets at `now` (milliseconds since the Unix epoch), in
@@ -115,6 +148,7 @@ pub fn is_removal(message: &Message) -> bool {
 }
 
 struct Kept {
+    limits: RetainedLimits,
     messages: BTreeSet<ByTopic>,
     bytes: usize,
     per_owner: HashMap<Arc<str>, usize>,
@@ -124,12 +158,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn check_room(
-        &self,
-        message: &Message,
-        owner: &Arc<str>,
-        limits: &RetainedLimits,
-    ) -> Result<(), RetainedFull> {
+    fn check_room(&self, message: &Message, owner: &Arc<str>) -> Result<(), RetainedFull> {
+        let limits = &self.limits;
         let present = self.messages.get(message.topic());
         let is_owners = present.is_some_and(|present| present.owner.as_ref() == Some(owner));
         let owned = self.per_owner.get(owner).copied().unwrap_or(0);

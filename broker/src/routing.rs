@@ -50,6 +50,13 @@ enum Way {
     Queue(Option<Place>),
 }
 
+/// A message that was published but for the live lane.
+pub struct Published {
+    /// What that shall carry.
+    live: Option<Message>,
+    outcome: Result<(), Full>,
+}
+
 /// A queue is full, or no more retained messages are kept, by this limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full(pub Limit);
@@ -67,7 +74,8 @@ impl From<RetainedFull> for Full {
 }
 
 impl Shared {
-    /// The assured lane: puts a QoS 1 or 2 message of a client into the queue of every session that wants it, or of none.
+    /// The assured lane: puts a QoS 1 or 2 message of a client into the queue of every session that wants it, or of none. The
+    /// caller has been inside [`Shared::grace`] since it asked the client's grant.
     ///
     /// # Errors
     /// [`Full`]: nobody got it.
@@ -107,18 +115,38 @@ impl Shared {
     /// # Errors
     /// [`Full`]: somebody who wants it did not get it, or it was not retained.
     pub async fn publish(self: &Arc<Self>, message: Message, owner: Option<&Arc<str>>) -> Result<(), Full> {
-        let outcome = match message.qos() {
+        let published = {
+            let _inside = self.grace.enter();
+            self.publish_assured(message, owner)
+        };
+        self.publish_live(published).await
+    }
+
+    /// The part of it that waits for nobody. The caller is inside [`Shared::grace`], and goes on with
+    /// [`Shared::publish_live`].
+    pub fn publish_assured(self: &Arc<Self>, message: Message, owner: Option<&Arc<str>>) -> Published {
+        let (live, outcome) = match message.qos() {
             QoS::AtMostOnce => {
                 let (message, retained) = self.retain_live(message, owner);
-                self.live.publish(&mut vec![message]).await;
-                retained
+                (Some(message), retained)
             }
-            QoS::AtLeastOnce | QoS::ExactlyOnce => self.route_to_whom_it_can(&message, owner),
+            QoS::AtLeastOnce | QoS::ExactlyOnce => (None, self.route_to_whom_it_can(&message, owner)),
         };
         if let Err(Full(limit)) = outcome {
             self.count_full(limit);
         }
-        outcome
+        Published { live, outcome }
+    }
+
+    /// The rest.
+    ///
+    /// # Errors
+    /// Those of [`Shared::publish`].
+    pub async fn publish_live(&self, published: Published) -> Result<(), Full> {
+        if let Some(message) = published.live {
+            self.live.publish(&mut vec![message]).await;
+        }
+        published.outcome
     }
 
     /// Keeps a QoS 0 message if it is to be retained, and gives what the live lane shall carry: it arrives later, when

@@ -127,6 +127,10 @@ impl Grant for Held {
     fn may_subscribe(&self, filter: &str) -> bool {
         self.ask(|rights| rights.may_subscribe(filter))
     }
+
+    fn may_hear(&self, flow: &str) -> bool {
+        self.ask(|rights| rights.may_hear(flow))
+    }
 }
 
 impl Held {

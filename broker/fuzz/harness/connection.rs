@@ -267,7 +267,7 @@ impl Connection {
 fn serve(broker: &Broker, pipe: usize, polls: usize) -> (DuplexStream, JoinHandle<()>) {
     let (ours, theirs) = duplex(pipe);
     let shared = Arc::clone(&broker.shared);
-    let waiting = shared.admission.enter();
+    let waiting = shared.admission.enter(limits().logins);
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let now = Instant::now();
     let place = shared.addresses.enter(peer.ip(), 0, now).expect("as many as there are");

@@ -42,6 +42,7 @@ fn received([what, how]: [u8; 2]) -> model::Step {
         5 => model::Step::Acknowledge { which: usize::from(how >> 1), refuse: how & 1 != 0 },
         6 => model::Step::WrongAcknowledgement { kind: how & 3, id: 1 + u16::from(how >> 2) },
         _ if how == 0 => model::Step::Disconnect,
+        _ if how < 4 => model::Step::Revoke { topic: usize::from(how - 1) },
         _ => {
             let is_v5 = how & 1 != 0;
             model::Step::Connect {
@@ -57,9 +58,12 @@ fn received([what, how]: [u8; 2]) -> model::Step {
 fn kept([what, how]: [u8; 2]) -> kept_model::Step {
     let number = 1 + usize::from(how & 7);
     match what % 10 {
-        0 | 1 => {
-            kept_model::Step::Publish { qos: 1 + (how & 1), at_once: how & 2 != 0, late: how & 12 == 12 }
-        }
+        0 | 1 => kept_model::Step::Publish {
+            qos: 1 + (how & 1),
+            at_once: how & 2 != 0,
+            late: how & 12 == 12,
+            room: usize::from(how >> 4) % 3,
+        },
         2 => kept_model::Step::Commit { work: number },
         3 => kept_model::Step::Fail { work: number },
         4 => kept_model::Step::Moment,
@@ -67,6 +71,7 @@ fn kept([what, how]: [u8; 2]) -> kept_model::Step {
         6 => kept_model::Step::Receive { packets: number },
         7 => kept_model::Step::Acknowledge { which: usize::from(how) },
         8 if how == 0 => kept_model::Step::Disconnect,
+        8 if how < 3 => kept_model::Step::Revoke { room: usize::from(how) },
         8 => kept_model::Step::Connect { receive_maximum: 1 + u16::from(how & 7) },
         _ => kept_model::Step::Die,
     }

@@ -42,7 +42,7 @@ use crate::{
     events::{Counters, DisconnectCause, Event, excerpt},
     limits::{Limit, Limits},
     message::Message,
-    session::{PendingWill, Session},
+    session::Session,
     shared::{Matches, Shared},
     store::Sequence,
     transport::{Channel, Violation},
@@ -148,7 +148,7 @@ async fn serve_client<S>(shared: &Arc<Shared>, mut wire: Wire<S>, arrival: &Arri
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(place) = shared.admission.take_place() else {
+    let Some(place) = shared.admission.take_place(shared.limits.load().connections) else {
         shared.counters.limits.count(Limit::Connections);
         let refused = client.turned_away(ReasonCode::ServerBusy, "limits.connections clients are logged in");
         return refuse(shared, wire, arrival, &refused).await;
@@ -190,7 +190,7 @@ where
                 .await;
         }
         if !client.write_connack(&client.limits, session_present, &mut wire.output) {
-            shared.leave_session(&session, attachment, None, client.session_expiry).await;
+            shared.leave_session(&session, attachment, false, client.session_expiry).await;
             let refused = NotLoggedIn::silent("even its CONNACK exceeds its Maximum Packet Size");
             return refuse(shared, wire, arrival, &refused).await;
         }
@@ -207,10 +207,9 @@ where
         let mut connection = Connection::new(shared, &session, wire, client);
         let ending = connection.run().await;
         connection.write_disconnect(&ending);
-        let Connection { wire, will, session_expiry, .. } = connection;
+        let Connection { wire, session_expiry, .. } = connection;
 
-        let will = will.filter(|_| ending.publishes_will());
-        shared.leave_session(&session, attachment, will, session_expiry).await;
+        shared.leave_session(&session, attachment, ending.publishes_will(), session_expiry).await;
         emit_disconnected(shared, &session, ending.0);
         drop(place);
         return close(wire).await;
@@ -244,7 +243,6 @@ struct Connection<'a, S> {
     hold: Option<Pin<Box<Sleep>>>,
     session_expiry: u32,
     asked_to_stay: bool,
-    will: Option<PendingWill>,
     /// QoS 0 messages that go to the live lane together, and their bytes.
     live: Vec<Message>,
     live_bytes: usize,
@@ -301,7 +299,6 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             hold: None,
             session_expiry: client.session_expiry,
             asked_to_stay: client.asked_to_stay,
-            will: client.will,
             live: Vec::new(),
             live_bytes: 0,
             matches: Matches::new(),
@@ -410,18 +407,21 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     fn poll_output(&mut self, cx: &mut Context<'_>) -> Result<(), Ending> {
         loop {
             self.write_answers(cx)?;
-            let work = {
-                let mut outbound = self.session.outbound.lock();
-                if let Some(reason) = outbound.close_request() {
-                    return Err(Ending(DisconnectCause::Server(reason)));
-                }
-                if self.wire.backlog() < WRITE_AHEAD && !self.answers.include_suback() {
-                    outbound.poll_transmit(clock::unix_ms(), WRITE_AHEAD, &mut self.wire.output);
-                }
-                outbound.register(cx.waker());
-                outbound.take_work()
-            };
-            self.shared.perform(self.session, work);
+            {
+                let _inside = self.shared.grace.enter();
+                let work = {
+                    let mut outbound = self.session.outbound.lock();
+                    if let Some(reason) = outbound.close_request() {
+                        return Err(Ending(DisconnectCause::Server(reason)));
+                    }
+                    if self.wire.backlog() < WRITE_AHEAD && !self.answers.include_suback() {
+                        outbound.poll_transmit(clock::unix_ms(), WRITE_AHEAD, &mut self.wire.output);
+                    }
+                    outbound.register(cx.waker());
+                    outbound.take_work()
+                };
+                self.shared.perform(self.session, work);
+            }
             if self.wire.is_written() {
                 return Ok(());
             }

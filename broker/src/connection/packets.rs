@@ -62,6 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         publish: &Publish<'_>,
         within_limits: Result<(), Limit>,
     ) -> Result<(), Ending> {
+        let _inside = self.shared.grace.enter();
         Counters::add(&self.shared.counters.published, 1);
         if let Err(limit) = self.limits.check_topic(publish.topic) {
             if let Some(alias) = publish.topic_alias {
@@ -265,6 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         subscribe: &Subscribe<'_>,
         within_limits: Result<(), Limit>,
     ) -> Result<(), Ending> {
+        let _inside = self.shared.grace.enter();
         let filters = &subscribe.filters;
         let mut reasons = Vec::with_capacity(filters.len());
         let (mut added, mut changes) = (Vec::new(), Vec::new());

@@ -5,8 +5,11 @@
 //! takes and performs; its result comes back through a `handle_…`.
 
 mod backlog;
+mod revoked;
 
 use std::sync::Arc;
+
+pub use revoked::is_revoked;
 
 use super::{
     entry::{Content, Entries, Entry},
@@ -57,8 +60,10 @@ pub struct Assured {
     sent_below: Sequence,
     /// A load or trim is under way.
     busy: bool,
-    /// It is a trim.
-    is_trimming: bool,
+    /// It is a trim of this flow.
+    trimming: Option<FlowIndex>,
+    /// What it removes does not count any more, since the flow was revoked.
+    ignores_trim: bool,
     /// The last load failed: there is no other one before there is a reason to believe that it would succeed.
     load_failed: bool,
     /// Expired messages in the store are not looked for again before, in milliseconds since the Unix epoch.
@@ -84,7 +89,8 @@ impl Assured {
             behind_until: 0,
             sent_below: 0,
             busy: false,
-            is_trimming: false,
+            trimming: None,
+            ignores_trim: false,
             load_failed: false,
             next_search: 0,
             work: Vec::new(),

@@ -34,6 +34,8 @@ pub enum Content {
     Message(Delivery),
     /// PUBREL.
     Released,
+    /// Nothing more: its client may not hear this message any more, which is in flight with this QoS.
+    Revoked(QoS),
 }
 
 impl Entry {
@@ -52,6 +54,15 @@ impl Entry {
     pub fn message(&self) -> Option<&Delivery> {
         match &self.content {
             Content::Message(delivery) => Some(delivery),
+            Content::Released | Content::Revoked(_) => None,
+        }
+    }
+
+    /// The QoS in which it was sent, or is to be, unless it was released.
+    pub fn qos(&self) -> Option<QoS> {
+        match &self.content {
+            Content::Message(delivery) => Some(delivery.qos),
+            Content::Revoked(qos) => Some(*qos),
             Content::Released => None,
         }
     }
@@ -131,6 +142,27 @@ impl Entries {
     /// Takes the first one out that is wanted.
     pub fn take_first(&mut self, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
         self.take_at(self.list.iter().position(wanted))
+    }
+
+    /// Takes those out that are revoked. Of a QoS 2 message that is sent again its client may know the identifier, so its
+    /// PUBREL stays.
+    pub fn revoke(&mut self, is_revoked: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut revoked = Vec::new();
+        if !self.list.iter().any(&is_revoked) {
+            return revoked;
+        }
+        for entry in std::mem::take(self).list {
+            if !is_revoked(&entry) {
+                self.push_back(entry);
+                continue;
+            }
+            if entry.again && entry.is_exactly_once() {
+                let (sequence, flow, expires_at) = (entry.sequence, entry.flow, entry.expires_at);
+                self.push_back(Entry { sequence, flow, expires_at, again: true, content: Content::Released });
+            }
+            revoked.push(entry);
+        }
+        revoked
     }
 
     /// Takes all out.

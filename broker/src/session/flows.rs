@@ -6,7 +6,7 @@ use crate::{
     access::Flow,
     limits::{FlowLimits, Limit},
     queue::QueueFull,
-    store::Totals,
+    store::{Sequence, Totals},
 };
 
 /// Which of a session's flows.
@@ -25,6 +25,8 @@ struct FlowUse {
     limits: Option<FlowLimits>,
     waiting: Use,
     promised: Use,
+    /// Messages with a lower number are gone, wherever they still turn up.
+    revoked_below: Sequence,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +52,7 @@ impl Flows {
             limits: None,
             waiting: Use { messages: totals.messages as usize, bytes: totals.bytes as usize },
             promised: Use::default(),
+            revoked_below: 0,
         };
         Self { uses: totals.into_iter().map(restored).collect() }
     }
@@ -70,6 +73,7 @@ impl Flows {
                 limits: None,
                 waiting: Use::default(),
                 promised: Use::default(),
+                revoked_below: 0,
             });
             self.uses.len() - 1
         });
@@ -117,6 +121,26 @@ impl Flows {
         let waiting = &mut self.uses[flow.0 as usize].waiting;
         waiting.messages = waiting.messages.saturating_sub(totals.messages as usize);
         waiting.bytes = waiting.bytes.saturating_sub(totals.bytes as usize);
+    }
+
+    /// The flows with a name that may not be heard, as far as messages below this number are not revoked.
+    pub fn not_heard(&self, below: Sequence, may_hear: impl Fn(&str) -> bool) -> Vec<FlowIndex> {
+        let is_concerned = |(_, flow): &(usize, &FlowUse)| {
+            flow.revoked_below < below && !flow.name.is_empty() && !may_hear(&flow.name)
+        };
+        self.uses.iter().enumerate().filter(is_concerned).map(|(at, _)| FlowIndex(at as u32)).collect()
+    }
+
+    /// No message of the flow below this number waits any more: how many did.
+    pub fn revoke(&mut self, flow: FlowIndex, below: Sequence) -> usize {
+        let revoked = &mut self.uses[flow.0 as usize];
+        revoked.revoked_below = below;
+        std::mem::take(&mut revoked.waiting).messages
+    }
+
+    /// Whether the message is gone.
+    pub fn is_revoked(&self, flow: FlowIndex, sequence: Sequence) -> bool {
+        sequence < self.uses[flow.0 as usize].revoked_below
     }
 
     /// Nothing waits.

@@ -1,6 +1,6 @@
 //! A model of the store and of a receiver that follows the standard, by which the outbound half of a session that is kept
-//! is judged: through messages, commits that succeed or fail, deaths of the process, losses of the connection, and
-//! acknowledgements.
+//! is judged: through messages, commits that succeed or fail, deaths of the process, losses of the connection,
+//! acknowledgements, and rights that are taken away and given again.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -28,6 +28,7 @@ pub enum Step {
         qos: u8,
         at_once: bool,
         late: bool,
+        room: usize,
     },
     Commit {
         work: usize,
@@ -48,6 +49,10 @@ pub enum Step {
         receive_maximum: u16,
     },
     Die,
+    /// Of one of the rooms.
+    Revoke {
+        room: usize,
+    },
 }
 
 /// Runs the steps, then lets everything arrive; panics if the model is contradicted.
@@ -59,15 +64,48 @@ pub fn check(steps: impl IntoIterator<Item = Step>) {
     world.finish();
 }
 
+/// Topics and flows. The first one is never revoked, and its flow has no name.
+pub const ROOMS: [&str; 3] = ["", "a", "b"];
+
+/// May hear all rooms but this one.
+struct AllBut(&'static str);
+
+impl Grant for AllBut {
+    fn name(&self) -> &str {
+        "n"
+    }
+
+    fn may_publish(&self, _topic: &str) -> bool {
+        true
+    }
+
+    fn may_subscribe(&self, topic: &str) -> bool {
+        topic != format!("room {}", self.0)
+    }
+
+    fn may_hear(&self, flow: &str) -> bool {
+        flow != self.0
+    }
+}
+
+#[derive(Debug)]
+struct Revoking {
+    flow: Arc<str>,
+    from: Sequence,
+    below: Sequence,
+    sent_below: Sequence,
+}
+
 #[derive(Debug)]
 enum Task {
     Work(Work),
+    Revoke(Revoking),
     PutSession(SessionRecord),
 }
 
 struct World {
     limits: Limits,
-    flow: Flow,
+    flows: Vec<Flow>,
     bell: Arc<Bell>,
     outbound: Outbound,
     online: bool,
@@ -78,6 +116,9 @@ struct World {
     record: SessionRecord,
     // Publishers.
     published: usize,
+    rooms: HashMap<usize, usize>,
+    /// How often those that were revoked may arrive.
+    at_most: HashMap<usize, usize>,
     waiting: HashMap<usize, (u8, Arc<Receipt>)>,
     owed: BTreeMap<usize, u8>,
     // The receiver.
@@ -98,7 +139,7 @@ impl World {
     fn new() -> Self {
         let limits = Limits { max_inflight: id(MAX_INFLIGHT), ..Limits::default() };
         Self {
-            flow: Flow { name: "flow".into(), limits: limits.flow },
+            flows: ROOMS.map(|room| Flow { name: room.into(), limits: limits.flow }).into(),
             outbound: Outbound::new(&limits, true),
             limits,
             bell: Arc::default(),
@@ -116,6 +157,8 @@ impl World {
                 will: None,
             },
             published: 0,
+            rooms: HashMap::new(),
+            at_most: HashMap::new(),
             waiting: HashMap::new(),
             owed: BTreeMap::new(),
             wire: VecDeque::new(),
@@ -127,7 +170,7 @@ impl World {
 
     fn run(&mut self, step: Step) {
         match step {
-            Step::Publish { qos, at_once, late } => self.publish(qos, at_once, late),
+            Step::Publish { qos, at_once, late, room } => self.publish(qos, at_once, late, room),
             Step::Commit { work } => {
                 (0..work).for_each(|_| self.commit(true));
                 self.tasks.append(&mut self.late);
@@ -144,19 +187,21 @@ impl World {
             Step::Disconnect => self.disconnect(),
             Step::Connect { receive_maximum } => self.connect(receive_maximum),
             Step::Die => self.die(),
+            Step::Revoke { room } => self.revoke(room),
         }
         self.take_work();
         self.settle();
     }
 
-    fn publish(&mut self, qos: u8, at_once: bool, late: bool) {
+    fn publish(&mut self, qos: u8, at_once: bool, late: bool, room: usize) {
         self.published += 1;
         let number = self.published;
         let of_model = if qos == 1 { QoS::AtLeastOnce } else { QoS::ExactlyOnce };
-        let delivery = delivery("t", of_model, &number.to_string());
+        let delivery = delivery(&format!("room {}", ROOMS[room]), of_model, &number.to_string());
+        self.rooms.insert(number, room);
         let receipt = Receipt::new(&self.bell);
         let wanted = Wanted { receipt: Some(receipt.share()), at_once, ..Wanted::default() };
-        self.outbound.push_assured(&self.flow, delivery, wanted).unwrap();
+        self.outbound.push_assured(&self.flows[room], delivery, wanted).unwrap();
         receipt.settle(true);
         self.waiting.insert(number, (qos, receipt));
         if late {
@@ -193,10 +238,54 @@ impl World {
                 }
             }
             Task::Work(Work::Trim { .. }) => panic!("nothing is full"),
+            // In parts, others between them; what fails is tried again at once.
+            Task::Work(Work::Revoke { flow, from, below, sent_below, .. }) => {
+                self.tasks.push_back(Task::Revoke(Revoking { flow, from, below, sent_below }));
+            }
+            Task::Revoke(request) => {
+                let left = if succeeds { self.remove_part(request) } else { Some(request) };
+                self.tasks.extend(left.map(Task::Revoke));
+            }
             Task::Work(Work::Await(_)) => panic!("it is kept itself"),
         }
         self.take_work();
         self.settle();
+    }
+
+    /// Says what is left to do.
+    fn remove_part(&mut self, request: Revoking) -> Option<Revoking> {
+        let end = request.below.min(request.from + 2);
+        for sequence in request.from..end {
+            let Some(StoredMessage::Message(message)) = self.kept.get(&sequence) else { continue };
+            if message.flow != request.flow {
+                continue;
+            }
+            if sequence < request.sent_below && message.delivery.qos == QoS::ExactlyOnce {
+                self.kept.insert(sequence, StoredMessage::Released(sequence));
+            } else {
+                self.kept.remove(&sequence);
+            }
+        }
+        (end < request.below).then_some(Revoking { from: end, ..request })
+    }
+
+    /// The right is taken away, and given again before anything else happens. What is on the wire was sent.
+    fn revoke(&mut self, room: usize) {
+        let receipt = Receipt::new(&self.bell);
+        self.outbound.revoke(&AllBut(ROOMS[room]), &receipt);
+        for number in (1..=self.published).filter(|number| self.rooms[number] == room) {
+            let on_the_wire = self.wire.iter().filter(|packet| number_of(packet) == Some(number)).count();
+            let times = self.times(number) + on_the_wire;
+            self.at_most.entry(number).and_modify(|most| *most = times.min(*most)).or_insert(times);
+            self.owed.remove(&number);
+            if let Some((_, receipt)) = self.waiting.remove(&number) {
+                assert_eq!(receipt.outcome(), Some(Outcome::Kept), "its publisher waits for ever");
+            }
+        }
+    }
+
+    fn times(&self, number: usize) -> usize {
+        self.arrived.iter().filter(|arrived| **arrived == number).count()
     }
 
     fn take_work(&mut self) {
@@ -293,15 +382,26 @@ impl World {
         self.online = true;
     }
 
-    /// What is not committed is gone; the receiver remembers.
+    /// What is not committed is gone; the receiver remembers. If that is so of a revocation, the right is still taken away
+    /// at the next start.
     fn die(&mut self) {
         self.cut();
+        let mut undone = BTreeSet::new();
+        for stored in self.kept.values() {
+            let StoredMessage::Message(message) = stored else { continue };
+            let number = str::from_utf8(message.delivery.message.payload()).unwrap().parse().unwrap();
+            if self.at_most.contains_key(&number) {
+                assert!(!self.tasks.is_empty() || !self.late.is_empty(), "{number} was revoked and is kept");
+                undone.insert(self.rooms[&number]);
+            }
+        }
         self.tasks.clear();
         self.late.clear();
         self.waiting.clear();
-        let mut totals = Totals::default();
+        let mut totals: HashMap<Arc<str>, Totals> = HashMap::new();
         for stored in self.kept.values() {
-            if let StoredMessage::Message(QueuedMessage { delivery, .. }) = stored {
+            if let StoredMessage::Message(QueuedMessage { delivery, flow, .. }) = stored {
+                let totals = totals.entry(Arc::clone(flow)).or_default();
                 totals.messages += 1;
                 totals.bytes += delivery.size() as u64;
             }
@@ -313,10 +413,11 @@ impl World {
                 record: self.record.clone(),
                 subscriptions: Vec::new(),
                 unreleased: Vec::new(),
-                totals: vec![(Arc::clone(&self.flow.name), totals)],
+                totals: totals.into_iter().collect(),
                 range,
             },
         );
+        undone.into_iter().for_each(|room| self.revoke(room));
     }
 
     fn finish(mut self) {
@@ -338,13 +439,23 @@ impl World {
         assert_eq!(self.outbound.assured.held(), (0, 0, 0, 0));
         assert!(self.kept.is_empty(), "the store keeps what nobody needs: {:?}", self.kept);
         assert!(self.waiting.is_empty(), "a publisher waits for ever");
+        for (number, most) in &self.at_most {
+            assert!(self.times(*number) <= *most, "{number} was revoked and arrived later");
+        }
         for (number, qos) in &self.owed {
-            let times = self.arrived.iter().filter(|arrived| *arrived == number).count();
+            let times = self.times(*number);
             assert!(times == 1 || (times > 1 && *qos == 1), "QoS {qos} {number} arrived {times} times");
         }
         let mut seen = BTreeSet::new();
         let first: Vec<_> = self.arrived.iter().filter(|number| seen.insert(**number)).collect();
         assert!(first.is_sorted(), "out of order: {first:?}");
+    }
+}
+
+fn number_of(packet: &Sent) -> Option<usize> {
+    match packet {
+        Sent::Publish { payload, .. } => payload.parse().ok(),
+        Sent::PubRel { .. } => None,
     }
 }
 
@@ -354,7 +465,7 @@ impl World {
 #[test]
 fn a_client_that_has_caught_up_is_sent_to_directly_again_though_messages_keep_coming() {
     let mut world = World::new();
-    (0..5).for_each(|_| world.publish(1, false, false));
+    (0..5).for_each(|_| world.publish(1, false, false, 0));
     world.take_work();
     (0..5).for_each(|_| world.commit(true));
     world.connect(100);
@@ -364,7 +475,7 @@ fn a_client_that_has_caught_up_is_sent_to_directly_again_though_messages_keep_co
         world.take_work();
         // The store does what it was given before; meanwhile one more message comes.
         let before = world.tasks.len();
-        world.publish(1, false, false);
+        world.publish(1, false, false, 0);
         world.take_work();
         written.push(
             world.tasks.iter().skip(before).filter(|task| matches!(task, Task::Work(Work::Write(_)))).count(),

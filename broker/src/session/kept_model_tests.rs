@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::kept_model::{Step, check};
+use super::kept_model::{ROOMS, Step, check};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -15,8 +15,8 @@ proptest! {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        10 => (1..3_u8, any::<bool>(), prop::bool::weighted(0.2))
-            .prop_map(|(qos, at_once, late)| Step::Publish { qos, at_once, late }),
+        10 => (1..3_u8, any::<bool>(), prop::bool::weighted(0.2), 0..ROOMS.len())
+            .prop_map(|(qos, at_once, late, room)| Step::Publish { qos, at_once, late, room }),
         8 => (1..8_usize).prop_map(|work| Step::Commit { work }),
         1 => (1..8_usize).prop_map(|work| Step::Fail { work }),
         2 => Just(Step::Moment),
@@ -26,5 +26,6 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Disconnect),
         4 => (1..9_u16).prop_map(|receive_maximum| Step::Connect { receive_maximum }),
         1 => Just(Step::Die),
+        2 => (1..ROOMS.len()).prop_map(|room| Step::Revoke { room }),
     ]
 }

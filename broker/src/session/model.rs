@@ -1,5 +1,6 @@
 //! A model of the outbound half and of a receiver that follows the standard, by which sequences of messages, writes,
-//! losses of the connection, and acknowledgements in any order, wrong ones included, are judged.
+//! losses of the connection, acknowledgements in any order, wrong ones included, and rights that are taken away and given
+//! again, are judged.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -30,6 +31,7 @@ pub enum Step {
     Acknowledge { which: usize, refuse: bool },
     WrongAcknowledgement { kind: u8, id: u16 },
     Disconnect,
+    Revoke { topic: usize },
     Connect { version: Version, receive_maximum: u16, limited: bool, aliases: u16 },
 }
 
@@ -54,6 +56,8 @@ struct Flight {
     id: u16,
     message: Pushed,
     released: bool,
+    /// Only its place is left.
+    revoked: bool,
     /// On this connection.
     sent: bool,
 }
@@ -75,6 +79,8 @@ struct World {
     in_flight: Vec<Flight>,
     /// By number: what has to arrive. Those that may and need not are not in it.
     owed: HashMap<usize, u8>,
+    /// How often those that were revoked may arrive.
+    at_most: HashMap<usize, usize>,
     // Between them.
     wire: VecDeque<Sent>,
     // The receiver.
@@ -103,6 +109,7 @@ impl World {
             waiting: VecDeque::new(),
             in_flight: Vec::new(),
             owed: HashMap::new(),
+            at_most: HashMap::new(),
             wire: VecDeque::new(),
             aliases: HashMap::new(),
             unreleased: HashMap::new(),
@@ -121,6 +128,7 @@ impl World {
             Step::Acknowledge { which, refuse } => self.acknowledge(which, refuse),
             Step::WrongAcknowledgement { kind, id } => self.acknowledge_wrongly(kind, id),
             Step::Disconnect => self.disconnect(),
+            Step::Revoke { topic } => self.revoke(topic),
             Step::Connect { version, receive_maximum, limited, aliases } => self.connect(ClientSettings {
                 version,
                 receive_maximum: id(receive_maximum),
@@ -195,7 +203,7 @@ impl World {
                 assert!(self.in_flight.len() < allowed(client), "more than allowed");
                 let message = self.waiting.pop_front().expect("something waited");
                 assert_eq!((message.qos, message.number), (*qos, payload.parse().unwrap()));
-                self.in_flight.push(Flight { id: *id, message, released: false, sent: true });
+                self.in_flight.push(Flight { id: *id, message, released: false, revoked: false, sent: true });
             }
             Sent::Publish { dup: true, qos, id, payload, .. } => {
                 self.drop_large(client);
@@ -349,9 +357,36 @@ impl World {
         }
     }
 
+    fn revoke(&mut self, of_topic: usize) {
+        self.outbound.revoke(&AllBut(topic(of_topic)), &Receipt::new(&Arc::default()));
+        let is_revoked = |number: &usize| number % 3 == of_topic;
+        self.live.retain(|number| !is_revoked(number));
+        self.waiting.retain(|message| !is_revoked(&message.number));
+        // A PUBREL is not taken back, and of QoS 2 that is all that is sent again.
+        for flight in self.in_flight.iter_mut().filter(|flight| is_revoked(&flight.message.number)) {
+            flight.revoked = flight.sent && !flight.released;
+            flight.released |= !flight.sent && flight.message.qos == 2;
+        }
+        self.in_flight.retain(|flight| flight.sent || flight.released || !is_revoked(&flight.message.number));
+        for number in (1..=self.next).filter(is_revoked) {
+            let on_the_wire = self.wire.iter().filter(|packet| number_of(packet) == Some(number)).count();
+            let times = self.times(number) + on_the_wire;
+            self.at_most.entry(number).and_modify(|most| *most = times.min(*most)).or_insert(times);
+            self.owed.remove(&number);
+        }
+    }
+
+    fn times(&self, number: usize) -> usize {
+        self.arrived.iter().filter(|arrived| **arrived == number).count()
+    }
+
     fn disconnect(&mut self) {
         self.outbound.handle_disconnect();
         self.client = None;
+        self.in_flight.retain(|flight| !flight.revoked || flight.message.qos == 2);
+        for flight in self.in_flight.iter_mut().filter(|flight| flight.revoked) {
+            (flight.revoked, flight.released) = (false, true);
+        }
         self.live.clear();
         self.wire.clear();
         self.due.clear();
@@ -378,8 +413,11 @@ impl World {
         }
         assert_eq!(self.outbound.pending(), 0, "everything was acknowledged");
         assert_eq!((self.outbound.assured.held(), self.outbound.live.held()), ((0, 0, 0, 0), (0, 0)));
+        for (number, most) in &self.at_most {
+            assert!(self.times(*number) <= *most, "{number} was revoked and arrived later");
+        }
         for (number, qos) in &self.owed {
-            let times = self.arrived.iter().filter(|arrived| *arrived == number).count();
+            let times = self.times(*number);
             assert!(times == 1 || (times > 1 && *qos == 1), "QoS {qos} {number} arrived {times} times");
         }
         let mut seen = BTreeSet::new();
@@ -390,6 +428,30 @@ impl World {
     fn number(&mut self) -> usize {
         self.next += 1;
         self.next
+    }
+}
+
+/// May hear all topics but this one.
+struct AllBut(String);
+
+impl Grant for AllBut {
+    fn name(&self) -> &str {
+        "n"
+    }
+
+    fn may_publish(&self, _topic: &str) -> bool {
+        true
+    }
+
+    fn may_subscribe(&self, topic: &str) -> bool {
+        topic != self.0
+    }
+}
+
+fn number_of(packet: &Sent) -> Option<usize> {
+    match packet {
+        Sent::Publish { payload, .. } => payload.parse().ok(),
+        Sent::PubRel { .. } => None,
     }
 }
 

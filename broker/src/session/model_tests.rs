@@ -25,6 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(which, refuse)| Step::Acknowledge { which, refuse }),
         2 => (0..4_u8, 1..40_u16).prop_map(|(kind, id)| Step::WrongAcknowledgement { kind, id }),
         2 => Just(Step::Disconnect),
+        1 => (0..3_usize).prop_map(|topic| Step::Revoke { topic }),
         4 => connect.prop_map(|(v5, receive_maximum, limited, aliases)| Step::Connect {
             version: if v5 { Version::V5 } else { Version::V311 },
             receive_maximum,

@@ -3,14 +3,15 @@
 use std::{collections::HashMap, num::NonZeroU16, sync::Arc, task::Waker};
 
 use super::{
-    assured::Assured,
+    assured::{Assured, is_revoked},
     entry::Content,
     flows::Place,
+    receipt::Receipt,
     window::{Received, Window},
     work::{Wanted, Work},
 };
 use crate::{
-    access::Flow,
+    access::{Flow, Grant},
     codec::{PacketId, ReasonCode, ServerAck, ServerPacket, ServerPublish, Version},
     limits::{Limit, LimitTally, Limits},
     message::Expired,
@@ -239,6 +240,20 @@ impl Outbound {
         self.load_if_online();
     }
 
+    /// Nothing is left that the grant does not allow, but of what is in flight its place; says how many messages it was.
+    /// `receipt` is shared with what the store has to do before it has forgotten them, too.
+    pub fn revoke(&mut self, grant: &dyn Grant, receipt: &Arc<Receipt>) -> u64 {
+        let mut revoked = self.live.revoke(|delivery| !grant.may_subscribe(delivery.message.topic()));
+        for (sequence, is_released) in self.window.revoke(|entry| is_revoked(entry, grant)) {
+            self.assured.handle_revoked(sequence, is_released);
+            revoked += 1;
+        }
+        revoked += self.assured.revoke(grant, receipt);
+        self.load_if_online();
+        self.wake();
+        revoked
+    }
+
     /// The store can be used again: tries again what failed meanwhile.
     pub fn handle_store_recovered(&mut self) {
         for sequence in self.window.releasing() {
@@ -359,7 +374,7 @@ impl Outbound {
         {
             let packet_id = next.packet_id();
             match &next.content {
-                Content::Released => {
+                Content::Released | Content::Revoked(_) => {
                     pubrel(packet_id, ReasonCode::Success).encode(client.settings.version, out);
                 }
                 Content::Message(delivery) => {

@@ -79,6 +79,14 @@ impl Unsettled {
         Arrived::Settled
     }
 
+    /// The messages of a flow that are on their way to the store are not wanted there any more.
+    pub fn handle_revoked(&mut self, flow: FlowIndex) {
+        for open in self.list.iter_mut().filter(|open| open.flow == flow && open.writing) {
+            open.done = true;
+            settle(open.receipt.take(), true);
+        }
+    }
+
     /// The message was written, or could not be: takes it out and tells who waits for it.
     pub fn handle_written(&mut self, sequence: Sequence, written: bool) -> Option<Open> {
         let mut open = self.position(sequence).and_then(|at| self.list.remove(at))?;

@@ -75,7 +75,7 @@ impl Window {
     /// ascend.
     pub fn add(&mut self, entry: Entry) {
         let state = match entry.content {
-            Content::Message(_) => State::Published,
+            Content::Message(_) | Content::Revoked(_) => State::Published,
             Content::Released => State::Released,
         };
         self.entries.push_back(InFlight { entry, state });
@@ -118,17 +118,40 @@ impl Window {
         self.remove(id, |in_flight| in_flight.state == State::Released)
     }
 
-    /// Those whose PUBREL waits until it is kept that PUBREC came.
+    /// Those whose release has to be kept: since PUBREC came, and their PUBREL waits for it, or since nothing else is left
+    /// of the message.
     pub fn releasing(&self) -> impl Iterator<Item = Sequence> {
-        self.entries
-            .iter()
-            .filter(|in_flight| in_flight.state == State::Releasing)
-            .map(|in_flight| in_flight.entry.sequence)
+        let is_releasing = |in_flight: &&InFlight| {
+            in_flight.state == State::Releasing
+                || matches!(in_flight.entry.content, Content::Revoked(QoS::ExactlyOnce))
+        };
+        self.entries.iter().filter(is_releasing).map(|in_flight| in_flight.entry.sequence)
     }
 
-    /// The network connection ended: takes all out. A message whose release is not kept yet counts as not released.
+    /// Of what is revoked nothing stays but its place, until its client has acknowledged it. Gives the numbers, and whether
+    /// a release has to be kept in the message's stead.
+    pub fn revoke(&mut self, is_revoked: impl Fn(&Entry) -> bool) -> Vec<(Sequence, bool)> {
+        let mut revoked = Vec::new();
+        for InFlight { entry, state } in self.entries.iter_mut().filter(|one| is_revoked(&one.entry)) {
+            let Some(qos) = entry.qos() else { continue };
+            entry.content = Content::Revoked(qos);
+            if *state == State::Published {
+                revoked.push((entry.sequence, qos == QoS::ExactlyOnce));
+            }
+        }
+        revoked
+    }
+
+    /// The network connection ended: takes all out. A message whose release is not kept yet counts as not released. Of what
+    /// was revoked only the PUBREL of QoS 2 is left to send.
     pub fn take_all(&mut self) -> impl DoubleEndedIterator<Item = Entry> {
-        std::mem::take(&mut self.entries).into_iter().map(|in_flight| in_flight.entry)
+        std::mem::take(&mut self.entries).into_iter().filter_map(|InFlight { entry, .. }| {
+            match entry.content {
+                Content::Revoked(QoS::ExactlyOnce) => Some(Entry { content: Content::Released, ..entry }),
+                Content::Revoked(_) => None,
+                Content::Message(_) | Content::Released => Some(entry),
+            }
+        })
     }
 
     fn remove(&mut self, id: PacketId, wanted: impl Fn(&InFlight) -> bool) -> Option<Sequence> {
@@ -146,7 +169,7 @@ impl Window {
 
 impl InFlight {
     fn awaits_first_answer(&self, wanted: QoS) -> bool {
-        self.state == State::Published && self.entry.message().is_some_and(|delivery| delivery.qos == wanted)
+        self.state == State::Published && self.entry.qos() == Some(wanted)
     }
 }
 

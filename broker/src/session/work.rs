@@ -48,4 +48,17 @@ pub enum Work {
         /// Which.
         what: Trim,
     },
+    /// Remove all messages of a flow, those that were sent before included; nobody has to be told but who waits.
+    Revoke {
+        /// Of this flow.
+        flow: Arc<str>,
+        /// From this one on.
+        from: Sequence,
+        /// Below this one.
+        below: Sequence,
+        /// Of QoS 2 messages below this the release stays.
+        sent_below: Sequence,
+        /// Settled when that is done.
+        receipt: Arc<Receipt>,
+    },
 }

@@ -4,7 +4,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use tracing::error;
 
-use super::{Change, Loaded, StoreError, Totals, intake::Order, keys};
+use super::{Change, Loaded, RevokeRequest, StoreError, Totals, intake::Order, keys};
 
 /// What came of an order.
 pub enum Answer {
@@ -14,6 +14,8 @@ pub enum Answer {
     Loaded(Loaded),
     /// This was removed.
     Trimmed(Totals),
+    /// This is still to be removed.
+    Unfinished(RevokeRequest),
 }
 
 /// Takes those out that no store could carry out.
@@ -24,7 +26,7 @@ pub fn take_out_of_range(orders: &mut Vec<Order>) -> Vec<Order> {
 /// Tells whoever handed it over what came of it.
 pub fn tell(order: Order, answer: Answer) {
     contain(|| match (order, answer) {
-        (Order::Apply(_, Some(done)), Answer::Applied) => done(Ok(())),
+        (Order::Apply(_, Some(done)) | Order::Revoke(_, Some(done)), Answer::Applied) => done(Ok(())),
         (Order::Load(_, done), Answer::Loaded(loaded)) => done(Ok(loaded)),
         (Order::Trim(_, done), Answer::Trimmed(removed)) => done(Ok(removed)),
         _ => {}
@@ -35,8 +37,8 @@ pub fn tell(order: Order, answer: Answer) {
 pub fn refuse(order: Order, error: &StoreError) {
     let error = error.clone();
     contain(|| match order {
-        Order::Apply(_, None) => {}
-        Order::Apply(_, Some(done)) => done(Err(error)),
+        Order::Apply(_, None) | Order::Revoke(_, None) => {}
+        Order::Apply(_, Some(done)) | Order::Revoke(_, Some(done)) => done(Err(error)),
         Order::Load(_, done) => done(Err(error)),
         Order::Trim(_, done) => done(Err(error)),
     });
@@ -54,6 +56,7 @@ fn is_in_range(order: &Order) -> bool {
         Order::Apply(changes, _) => changes.iter().all(|change| match change {
             Change::PutSession(session) => keys::is_slot(session.slot),
             Change::EndSession(slot)
+            | Change::ForgetWill(slot)
             | Change::Subscribe { slot, .. }
             | Change::Unsubscribe { slot, .. }
             | Change::Accept { slot, .. }
@@ -66,5 +69,6 @@ fn is_in_range(order: &Order) -> bool {
         }),
         Order::Load(request, _) => keys::is_slot(request.slot),
         Order::Trim(request, _) => keys::is_slot(request.slot),
+        Order::Revoke(request, _) => keys::is_slot(request.slot),
     }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{codec::PacketId, message::Message, subscriptions::SubscriptionOptions};
 
-type Result<T> = rusqlite::Result<T>;
+pub type Result<T> = rusqlite::Result<T>;
 
 /// The names of flows and their numbers. A flow's number is in every message of it, its name only once.
 #[derive(Debug, Default)]
@@ -79,6 +79,7 @@ impl<'a> Batch<'a> {
         match change {
             Change::PutSession(session) => self.put_session(session),
             Change::EndSession(slot) => self.end_session(*slot),
+            Change::ForgetWill(slot) => self.forget_will(*slot),
             Change::Subscribe { slot, filter, options } => self.subscribe(*slot, filter, options),
             Change::Unsubscribe { slot, filter } => self.unsubscribe(*slot, filter),
             Change::Enqueue { slot, message } => self.enqueue(*slot, message),
@@ -159,6 +160,28 @@ impl<'a> Batch<'a> {
         Ok(removed)
     }
 
+    /// The number of a flow of which something may be kept.
+    pub(super) fn flow_number(&self, name: &str) -> Option<u32> {
+        self.flows.numbers.get(name).copied()
+    }
+
+    /// Removes the messages of a flow from the first place on and before the end.
+    pub(super) fn remove_flow(
+        &mut self,
+        slot: Slot,
+        flow: u32,
+        first: Sequence,
+        end: Sequence,
+    ) -> Result<()> {
+        let removed = self.remove(
+            "DELETE FROM message WHERE key BETWEEN ?1 AND ?2 AND flow = ?3 RETURNING size",
+            &[keys::message(slot, first), keys::message(slot, end - 1), i64::from(flow)],
+        )?;
+        self.changed.insert(slot);
+        self.count(slot, flow, -integer(removed.messages), -integer(removed.bytes));
+        Ok(())
+    }
+
     /// Brings what sessions hold by flow up to date. Nothing may follow.
     pub fn settle(mut self) -> Result<()> {
         for ((slot, flow), difference) in std::mem::take(&mut self.totals) {
@@ -189,6 +212,23 @@ impl<'a> Batch<'a> {
             Table::Session,
             &row,
         )
+    }
+
+    fn forget_will(&mut self, slot: Slot) -> Result<()> {
+        let session = self
+            .statement("SELECT * FROM session WHERE slot = ?1")?
+            .query_row([i64::from(slot)], |row| {
+                let mut columns = [ValueRef::Null; 9];
+                for (at, column) in columns.iter_mut().enumerate() {
+                    *column = row.get_ref(at)?;
+                }
+                Ok(records::session(&columns))
+            })
+            .optional()?;
+        match session.flatten() {
+            Some(session) => self.put_session(&SessionRecord { will: None, ..session }),
+            None => Ok(()),
+        }
     }
 
     fn end_session(&mut self, slot: Slot) -> Result<()> {
@@ -263,7 +303,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn release(&mut self, slot: Slot, sequence: Sequence) -> Result<()> {
+    pub(super) fn release(&mut self, slot: Slot, sequence: Sequence) -> Result<()> {
         let key = keys::message(slot, sequence);
         let kept: Option<(u32, i64)> = self
             .statement("SELECT flow, size FROM message WHERE key = ?1")?
@@ -394,7 +434,7 @@ impl<'a> Batch<'a> {
         put_total(self.connection, key, messages, bytes)
     }
 
-    fn statement(&self, sql: &str) -> Result<CachedStatement<'a>> {
+    pub(super) fn statement(&self, sql: &str) -> Result<CachedStatement<'a>> {
         self.connection.prepare_cached(sql)
     }
 }

@@ -9,13 +9,14 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    Change, Contents, Durability, Health, LoadRequest, Loaded, OpenError, StoreError, StoreSettings,
-    StoreStatistics, Totals, TrimRequest,
+    Change, Contents, Durability, Health, LoadRequest, Loaded, OpenError, RevokeRequest, StoreError,
+    StoreSettings, StoreStatistics, Totals, TrimRequest,
     answers::refuse,
     contents,
     intake::{Done, Intake, Order},
     owed::Owed,
     place::{Directory, LOG, Place, STORE},
+    revoking::Unfinished,
     schema,
     writer::{Figures, OnHealth, State, Tuning, Writer},
 };
@@ -73,6 +74,7 @@ impl Store {
             state: State::Open(database),
             flows,
             owed: Owed::default(),
+            unfinished: Unfinished::default(),
             retry_at: None,
             is_damaged: false,
         };
@@ -116,6 +118,12 @@ impl Store {
     /// Removes messages of a queue; says how much. `done` is called like that of a submission.
     pub fn trim(&self, request: TrimRequest, done: impl FnOnce(Result<Totals, StoreError>) + Send + 'static) {
         self.hand_over(Order::Trim(request, Box::new(done)));
+    }
+
+    /// Removes all messages of a flow from a queue, in parts, so that others need not wait for all of them. `done` is called
+    /// like that of a submission, once nothing is left; if it is told an error, it is tried again all the same.
+    pub fn revoke(&self, request: RevokeRequest, done: Done) {
+        self.hand_over(Order::Revoke(request, Some(done)));
     }
 
     /// Whether more than 16 MiB wait for the store. Cheap: ask before every submission that can be put off.

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use super::{Change, LoadRequest, Loaded, StoreError, Totals, TrimRequest};
+use super::{Change, LoadRequest, Loaded, RevokeRequest, StoreError, Totals, TrimRequest};
 
 /// Told once what became of a submission, on the store's thread.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -35,6 +35,8 @@ pub enum Order {
     Load(LoadRequest, LoadDone),
     /// Remove these.
     Trim(TrimRequest, TrimDone),
+    /// Remove these, in parts: others are carried out between them. Nobody is told any more where it has failed before.
+    Revoke(RevokeRequest, Option<Done>),
 }
 
 impl Order {
@@ -43,14 +45,14 @@ impl Order {
         match self {
             Self::Apply(changes, _) => 64 + changes.iter().map(weight).sum::<usize>(),
             Self::Load(request, _) => 128 + request.bytes.min(ROOM / 16),
-            Self::Trim(..) => 128,
+            Self::Trim(..) | Self::Revoke(..) => 128,
         }
     }
 
     fn changes(&self) -> usize {
         match self {
             Self::Apply(changes, _) => changes.len(),
-            Self::Load(..) | Self::Trim(..) => 1,
+            Self::Load(..) | Self::Trim(..) | Self::Revoke(..) => 1,
         }
     }
 }
@@ -229,6 +231,7 @@ fn weight(change: &Change) -> usize {
         Change::Retain { message, .. } => message.size(),
         Change::Unretain { topic } => topic.len(),
         Change::EndSession(_)
+        | Change::ForgetWill(_)
         | Change::Forget { .. }
         | Change::Release { .. }
         | Change::Accept { .. }

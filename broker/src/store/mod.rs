@@ -18,6 +18,7 @@ mod owed;
 mod pages;
 mod place;
 mod records;
+mod revoking;
 mod salvage;
 mod schema;
 #[cfg(test)]
@@ -70,6 +71,8 @@ pub enum Change {
     PutSession(SessionRecord),
     /// A session is over: all that is kept of it goes.
     EndSession(Slot),
+    /// A session has no Will Message any more.
+    ForgetWill(Slot),
     /// A subscription is made or replaced.
     Subscribe {
         /// Whose.
@@ -142,6 +145,7 @@ impl Change {
         match self {
             Self::PutSession(session) => Some(session.slot),
             Self::EndSession(slot)
+            | Self::ForgetWill(slot)
             | Self::Subscribe { slot, .. }
             | Self::Unsubscribe { slot, .. }
             | Self::Enqueue { slot, .. }
@@ -344,6 +348,21 @@ pub enum Trim {
     },
     /// Those whose `expires_at` is not after this, in milliseconds since the Unix epoch.
     Expired(u64),
+}
+
+/// Which messages of a flow a session may not hear any more: all from `from` on and below `below`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokeRequest {
+    /// Whose.
+    pub slot: Slot,
+    /// Name of the flow.
+    pub flow: Arc<str>,
+    /// First sequence number.
+    pub from: Sequence,
+    /// Sequence number after the last.
+    pub below: Sequence,
+    /// Messages below were sent before: those of QoS 2 count as released, as their clients may know the identifiers.
+    pub sent_below: Sequence,
 }
 
 /// How the store is.

@@ -21,6 +21,8 @@ enum Thing {
     /// The end of a session comes before what its successor of the same number brings.
     End(Slot),
     Session(Slot),
+    /// After what else is said of the session.
+    Will(Slot),
     Subscription(Slot, Box<str>),
     Message(Slot, Sequence),
     Identifier(Slot, PacketId),
@@ -48,7 +50,11 @@ impl Owed {
     /// This one, too, in place of what it makes needless.
     pub fn add(&mut self, change: Change) {
         let thing = match &change {
-            Change::PutSession(session) => Thing::Session(session.slot),
+            Change::PutSession(session) => {
+                self.changes.remove(&Thing::Will(session.slot));
+                Thing::Session(session.slot)
+            }
+            Change::ForgetWill(slot) => Thing::Will(*slot),
             Change::EndSession(slot) => {
                 let slot = *slot;
                 self.changes.retain(|thing, _| thing.slot() != Some(slot));
@@ -121,6 +127,7 @@ impl Thing {
         match self {
             Self::End(slot)
             | Self::Session(slot)
+            | Self::Will(slot)
             | Self::Subscription(slot, _)
             | Self::Message(slot, _)
             | Self::Identifier(slot, _)
@@ -138,6 +145,7 @@ fn is_deletion(change: &Change) -> bool {
         | Change::Complete { .. }
         | Change::Unretain { .. } => true,
         Change::PutSession(_)
+        | Change::ForgetWill(_)
         | Change::Subscribe { .. }
         | Change::Enqueue { .. }
         | Change::Release { .. }

@@ -195,6 +195,11 @@ pub fn inbound(columns: &[ValueRef<'_>]) -> Option<(Slot, PacketId)> {
     Some((Slot::try_from(key >> 16).ok()?, PacketId::new((key & 0xFFFF) as u16)?))
 }
 
+/// The QoS in what [`delivery_options`] gives.
+pub const QOS_BITS: i64 = 0b11;
+/// QoS 2 there.
+pub const QOS_2: i64 = 2;
+
 /// How a message is sent, in one number.
 pub fn delivery_options(delivery: &Delivery) -> i64 {
     i64::from(delivery.qos as u8) | i64::from(delivery.retain) << 2
@@ -267,10 +272,10 @@ fn message(column: &ValueRef<'_>) -> Option<Message> {
 }
 
 fn qos(bits: i64) -> Option<QoS> {
-    match bits & 0b11 {
+    match bits & QOS_BITS {
         0 => Some(QoS::AtMostOnce),
         1 => Some(QoS::AtLeastOnce),
-        2 => Some(QoS::ExactlyOnce),
+        QOS_2 => Some(QoS::ExactlyOnce),
         _ => None,
     }
 }

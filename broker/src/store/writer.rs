@@ -20,6 +20,7 @@ use super::{
     intake::{Intake, Order},
     owed::{Owed, undoing},
     place::Place,
+    revoking::Unfinished,
     schema::{self, Database},
 };
 
@@ -79,6 +80,7 @@ pub struct Writer {
     pub state: State,
     pub flows: Flows,
     pub owed: Owed,
+    pub unfinished: Unfinished,
     /// While it fails: when it looks whether it still does.
     pub retry_at: Option<Instant>,
     /// Whether a part of the file turned out to be damaged.
@@ -111,8 +113,14 @@ impl Writer {
             self.reopen_if_due();
             self.retry_if_due();
             let tidy_at = (!is_tidy).then(|| idle_since + IDLE);
-            let deadline = [self.retry_at, self.reopen_at(), tidy_at].into_iter().flatten().min();
-            let taken = self.intake.take(deadline, BATCH_CHANGES, BATCH_BYTES);
+            let goes_on = !self.unfinished.is_empty() && self.retry_at.is_none();
+            let at_once = goes_on.then(Instant::now);
+            let deadline = [self.retry_at, self.reopen_at(), tidy_at, at_once].into_iter().flatten().min();
+            let mut taken = self.intake.take(deadline, BATCH_CHANGES, BATCH_BYTES);
+            self.end_unfinished(&taken.orders);
+            if goes_on {
+                taken.orders.extend(self.unfinished.take());
+            }
             if !taken.orders.is_empty() {
                 self.handle(taken.orders);
                 self.intake.finished(taken.weight);
@@ -122,7 +130,8 @@ impl Writer {
             } else if idle_since.elapsed() >= IDLE {
                 is_tidy = self.tidy();
             }
-            if taken.is_last {
+            let is_over = self.unfinished.is_empty() || self.retry_at.is_some();
+            if taken.is_last && is_over {
                 return self.close();
             }
         }
@@ -133,13 +142,29 @@ impl Writer {
         match self.settle_owed().and_then(|()| self.commit(&mut orders)) {
             Ok(answers) => {
                 for (order, answer) in orders.into_iter().zip(answers) {
-                    tell(order, answer);
+                    match (order, answer) {
+                        (Order::Revoke(_, done), Answer::Unfinished(rest)) => {
+                            self.unfinished.push(Order::Revoke(rest, done));
+                        }
+                        (order, answer) => tell(order, answer),
+                    }
                 }
             }
             Err(error) => self.fail(orders, &error),
         }
         for order in out_of_range {
             refuse(order, &StoreError::OutOfRange);
+        }
+    }
+
+    fn end_unfinished(&mut self, orders: &[Order]) {
+        for order in orders {
+            let Order::Apply(changes, _) = order else { continue };
+            for change in changes {
+                if let Change::EndSession(slot) = change {
+                    self.unfinished.end(*slot);
+                }
+            }
         }
     }
 
@@ -263,6 +288,9 @@ impl Writer {
                             undoing(change).into_iter().for_each(|change| self.owed.add(change));
                         }
                     }
+                }
+                Order::Revoke(request, _) => {
+                    self.unfinished.push(Order::Revoke(request.clone(), None));
                 }
                 Order::Load(..) | Order::Trim(..) => {}
             }
@@ -418,6 +446,7 @@ impl Writer {
     }
 
     fn set_failing(&mut self, error: &StoreError) {
+        self.unfinished.refuse(error);
         self.retry_at.get_or_insert_with(|| Instant::now() + RETRY);
         self.set_health(Health::Failing(error.to_string().into()));
     }
@@ -486,6 +515,7 @@ fn carry_out(
                 }
             },
             Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
+            Order::Revoke(request, _) => batch.revoke(request)?.map_or(Answer::Applied, Answer::Unfinished),
         });
     }
     Ok(Some((answers, count)))

@@ -369,7 +369,7 @@ async fn what_finds_no_room_counts() {
     ] {
         let client = if is_other { &mut others } else { &mut sender };
         let before = world.broker.statistics();
-        client.retain(topic, size).await;
+        client.retain_bytes(topic, size).await;
         let after = world.broker.statistics();
         assert_eq!(after.queue_full - before.queue_full, u64::from(limit.is_some()));
         if let Some(limit) = limit {
@@ -377,7 +377,7 @@ async fn what_finds_no_room_counts() {
         }
     }
     let mut third = world.connect(Connect { username: Some("third".into()), ..named("c", 0) }).await;
-    third.retain("4", 1).await;
+    third.retain_bytes("4", 1).await;
     counted(&world, [(Limit::RetainedMessages, 1)]);
 }
 
@@ -458,7 +458,7 @@ impl Client {
     }
 
     /// Waits for the acknowledgement.
-    async fn retain(&mut self, topic: &str, size: usize) {
+    async fn retain_bytes(&mut self, topic: &str, size: usize) {
         let (properties, payload) = (PublishProperties::default(), vec![b'r'; size].into());
         let (qos, pkid) = (QoS::AtLeastOnce, Some(1));
         let publish =

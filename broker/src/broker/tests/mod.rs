@@ -80,7 +80,8 @@ impl World {
         let due = now + limits.connect_timeout;
         let place = shared.addresses.enter(peer.ip(), 0, now).unwrap();
         let arrival = Arrival { peer, channel: Channel::Tcp, due, place: Arc::new(place) };
-        tokio::spawn(connection::serve(Arc::clone(shared), shared.admission.enter(), theirs, arrival));
+        let waiting = shared.admission.enter(limits.logins);
+        tokio::spawn(connection::serve(Arc::clone(shared), waiting, theirs, arrival));
         Client { stream: ours, input: BytesMut::new() }
     }
 

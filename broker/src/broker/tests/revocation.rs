@@ -1,5 +1,8 @@
 //! Rights that are taken away while the broker runs.
 
+mod messages;
+mod races;
+mod retained;
 mod sessions;
 
 use std::collections::{BTreeSet, HashMap};
@@ -54,6 +57,11 @@ impl Access for Rooms {
         self.0.read().get(name)?;
         Some(Arc::new(InRooms { name: name.to_owned(), all: self.clone() }))
     }
+
+    fn flow(&self, topic: &str) -> Option<Flow> {
+        let room = topic.split('/').next().unwrap_or_default();
+        Some(Flow { name: room.into(), limits: Limits::default().flow })
+    }
 }
 
 impl Grant for InRooms {
@@ -68,9 +76,59 @@ impl Grant for InRooms {
     fn may_subscribe(&self, filter: &str) -> bool {
         self.may_enter(filter)
     }
+
+    fn may_hear(&self, flow: &str) -> bool {
+        self.may_enter(flow)
+    }
 }
 
 /// As this name, with a session that stays for so long.
 fn by(name: &str, client_id: &str, session_expiry: u32) -> Connect {
     Connect { username: Some(name.into()), ..named(client_id, session_expiry) }
+}
+
+/// In memory, and in a directory.
+fn places() -> [Option<tempfile::TempDir>; 2] {
+    [None, Some(tempfile::tempdir().unwrap())]
+}
+
+fn path(place: &Option<tempfile::TempDir>) -> Option<&Path> {
+    place.as_ref().map(|directory| directory.path())
+}
+
+impl World {
+    async fn say(&self, topic: &str, qos: crate::codec::QoS) {
+        self.broker.publish(topic, topic.as_bytes(), qos, false).await.unwrap();
+    }
+
+    async fn say_all(&self, topics: &[&str]) {
+        for topic in topics {
+            self.say(topic, crate::codec::QoS::AtLeastOnce).await;
+        }
+    }
+
+    async fn until_offline(&self, name: &str) {
+        self.until(|broker| !broker.is_online(name)).await;
+    }
+}
+
+impl Client {
+    /// The next PUBLISH, which is not acknowledged.
+    async fn publish_of(&mut self) -> Publish {
+        match self.next().await {
+            Some(Packet::Publish(publish)) => publish,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn expect(&mut self, topics: &[&str]) {
+        for topic in topics {
+            assert_eq!(self.message().await, *topic);
+        }
+    }
+
+    async fn acknowledge(&mut self, pkid: u16) {
+        let properties = PubAckProperties::default();
+        self.send(Packet::PubAck(PubAck { pkid, reason_code: ReasonCode::Success, properties })).await;
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Assured, IN_MEMORY, IN_MEMORY_BYTES, LOAD_BELOW};
 use crate::{
+    codec::QoS,
     limits::Limit,
     session::{
         entry::{Content, Entry},
@@ -81,12 +82,14 @@ impl Assured {
     /// Messages that were in the store only were removed: for their age if `expired`.
     pub fn handle_trimmed(&mut self, flow: &Arc<str>, removed: Totals, expired: bool) {
         self.busy = false;
-        self.is_trimming = false;
+        self.trimming = None;
         let flow = self.flows.find_by_name(flow);
         if expired && self.flows.has_max_age(flow) {
             self.acted.note_all(Limit::QueueMaxAge, removed.messages);
         }
-        self.flows.subtract_all(flow, removed);
+        if !std::mem::take(&mut self.ignores_trim) {
+            self.flows.subtract_all(flow, removed);
+        }
         if removed.messages > 0
             && let Some((flow, excess)) = self.flows.excess()
         {
@@ -97,7 +100,7 @@ impl Assured {
     /// Keeps a message that is written in memory, too, if it is one of few: what is trimmed may be among them.
     pub(super) fn follow(&mut self, stored_from: Sequence, entry: Entry) {
         let are_few = entry.sequence - stored_from < IN_MEMORY as Sequence;
-        if are_few && !self.is_trimming && self.has_room_in_memory() {
+        if are_few && self.trimming.is_none() && self.has_room_in_memory() {
             self.following.push_back(entry);
         } else {
             self.following.clear();
@@ -108,7 +111,7 @@ impl Assured {
     pub(super) fn trim(&mut self, flow: FlowIndex, what: Trim) {
         if let Some(stored_from) = self.stored_from.filter(|_| !self.busy) {
             self.busy = true;
-            self.is_trimming = true;
+            self.trimming = Some(flow);
             self.following.clear();
             let from = stored_from.max(self.sent_below);
             self.work.push(Work::Trim { flow: Arc::clone(self.flows.name(flow)), from, what });
@@ -127,17 +130,21 @@ impl Assured {
             StoredMessage::Message(QueuedMessage { sequence, flow, expires_at, delivery }) => {
                 let flow = self.flows.find_by_name(&flow);
                 let again = sequence < self.sent_below;
-                let allowed = allowed(delivery.message.topic());
-                if again || !allowed {
+                let counts = !self.flows.is_revoked(flow, sequence);
+                let allowed = counts && allowed(delivery.message.topic());
+                if counts && (again || !allowed) {
                     self.flows.subtract(flow, delivery.size());
                 }
-                allowed.then_some(Entry {
-                    sequence,
-                    flow,
-                    expires_at,
-                    again,
-                    content: Content::Message(delivery),
-                })
+                let content = if allowed {
+                    Content::Message(delivery)
+                } else if again && delivery.qos == QoS::ExactlyOnce {
+                    // Its client may know the identifier, which is free again only after PUBREL.
+                    self.work.push(Work::Release(sequence));
+                    Content::Released
+                } else {
+                    return None;
+                };
+                Some(Entry { sequence, flow, expires_at, again, content })
             }
         }
     }

@@ -6,6 +6,7 @@ mod faults;
 mod figures;
 mod keeping;
 mod power_cut;
+mod revoking;
 
 use std::{
     path::Path,

@@ -1,0 +1,110 @@
+//! Messages that are removed in parts, since they may be very many.
+
+use std::collections::VecDeque;
+
+use rusqlite::OptionalExtension;
+
+use super::{
+    RevokeRequest, Slot, StoreError,
+    answers::{Answer, contain, tell},
+    batch::{Batch, Result},
+    intake::Order,
+    keys, records,
+};
+
+/// Places in the queue that one transaction looks at: some ten milliseconds of a small computer's time.
+const PART: u64 = if cfg!(test) { 5 } else { 5_000 };
+
+/// [`Order::Revoke`]s of which a part is still to be done.
+#[derive(Default)]
+pub struct Unfinished {
+    orders: VecDeque<Order>,
+}
+
+impl Unfinished {
+    /// Whether nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.orders.is_empty()
+    }
+
+    /// One more.
+    pub fn push(&mut self, order: Order) {
+        self.orders.push_back(order);
+    }
+
+    /// The next one.
+    pub fn take(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// The store fails: whoever waits is told, and what is left is tried again when it is well.
+    pub fn refuse(&mut self, error: &StoreError) {
+        for order in &mut self.orders {
+            if let Order::Revoke(_, done) = order
+                && let Some(done) = done.take()
+            {
+                contain(|| done(Err(error.clone())));
+            }
+        }
+    }
+
+    /// The session is over, and its number may be another's: what is left of it goes with it.
+    pub fn end(&mut self, slot: Slot) {
+        let of_slot = |order: &Order| matches!(order, Order::Revoke(request, _) if request.slot == slot);
+        let (ended, others): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.orders).into_iter().partition(of_slot);
+        self.orders = others;
+        for order in ended {
+            tell(order, Answer::Applied);
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Removes a part of the messages; gives what is left to do.
+    pub fn revoke(&mut self, request: &RevokeRequest) -> Result<Option<RevokeRequest>> {
+        let Some(flow) = self.flow_number(&request.flow) else { return Ok(None) };
+        let Some(first) = self.first_from(request)? else { return Ok(None) };
+        let end = first.saturating_add(PART).min(request.below);
+        for sequence in self.sent_of_qos_2(request, flow, first, end)? {
+            self.release(request.slot, sequence)?;
+        }
+        self.remove_flow(request.slot, flow, first, end)?;
+        Ok((end < request.below).then(|| RevokeRequest { from: end, ..request.clone() }))
+    }
+
+    fn first_from(&self, request: &RevokeRequest) -> Result<Option<u64>> {
+        if request.from >= request.below {
+            return Ok(None);
+        }
+        let first = self
+            .statement("SELECT key FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT 1")?
+            .query_row(
+                [keys::message(request.slot, request.from), keys::message(request.slot, request.below - 1)],
+                |row| row.get(0),
+            )
+            .optional()?;
+        Ok(first.map(keys::sequence))
+    }
+
+    fn sent_of_qos_2(&self, request: &RevokeRequest, flow: u32, first: u64, end: u64) -> Result<Vec<u64>> {
+        let end = end.min(request.sent_below);
+        if first >= end {
+            return Ok(Vec::new());
+        }
+        let mut select = self.statement(
+            "SELECT key FROM message WHERE key BETWEEN ?1 AND ?2 AND flow = ?3 AND options & ?4 = ?5",
+        )?;
+        let rows = select.query_map(
+            [
+                keys::message(request.slot, first),
+                keys::message(request.slot, end - 1),
+                i64::from(flow),
+                records::QOS_BITS,
+                records::QOS_2,
+            ],
+            |row| row.get(0).map(keys::sequence),
+        )?;
+        rows.collect()
+    }
+}
