@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use rusqlite::OptionalExtension;
 
 use super::{
-    RevokeRequest, Slot, StoreError,
+    Change, RevokeRequest, Slot, StoreError,
     answers::{Answer, contain, tell},
     batch::{Batch, Result},
     intake::Order,
@@ -48,8 +48,14 @@ impl Unfinished {
         }
     }
 
-    /// The session is over, and its number may be another's: what is left of it goes with it.
-    pub fn end(&mut self, slot: Slot) {
+    /// Sessions that these orders end are over, and their numbers may be others': what is left of theirs goes with them.
+    pub fn end_all(&mut self, orders: &[Order]) {
+        if !self.is_empty() {
+            ends(orders).for_each(|(_, slot)| self.end(slot));
+        }
+    }
+
+    fn end(&mut self, slot: Slot) {
         let of_slot = |order: &Order| matches!(order, Order::Revoke(request, _) if request.slot == slot);
         let (ended, others): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.orders).into_iter().partition(of_slot);
@@ -58,6 +64,35 @@ impl Unfinished {
             tell(order, Answer::Applied);
         }
     }
+}
+
+/// Which sessions end within orders that are handled together, if anything is removed in parts there.
+pub struct SessionEnds(Vec<(usize, Slot)>);
+
+impl SessionEnds {
+    /// Of these orders.
+    pub fn within(orders: &[Order]) -> Self {
+        let is_asked_for = orders.iter().any(|order| matches!(order, Order::Revoke(..)));
+        Self(if is_asked_for { ends(orders).collect() } else { Vec::new() })
+    }
+
+    /// Whether one after the order `at` ends this session.
+    pub fn follow(&self, at: usize, slot: Slot) -> bool {
+        self.0.iter().any(|(end, ended)| *end > at && *ended == slot)
+    }
+}
+
+fn ends(orders: &[Order]) -> impl Iterator<Item = (usize, Slot)> {
+    let changes = orders.iter().enumerate().filter_map(|(at, order)| match order {
+        Order::Apply(changes, _) => Some((at, changes)),
+        _ => None,
+    });
+    changes.flat_map(|(at, changes)| {
+        changes.iter().filter_map(move |change| match change {
+            Change::EndSession(slot) => Some((at, *slot)),
+            _ => None,
+        })
+    })
 }
 
 impl Batch<'_> {

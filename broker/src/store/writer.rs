@@ -20,7 +20,7 @@ use super::{
     intake::{Intake, Order},
     owed::{Owed, undoing},
     place::Place,
-    revoking::Unfinished,
+    revoking::{SessionEnds, Unfinished},
     schema::{self, Database},
 };
 
@@ -117,7 +117,7 @@ impl Writer {
             let at_once = goes_on.then(Instant::now);
             let deadline = [self.retry_at, self.reopen_at(), tidy_at, at_once].into_iter().flatten().min();
             let mut taken = self.intake.take(deadline, BATCH_CHANGES, BATCH_BYTES);
-            self.end_unfinished(&taken.orders);
+            self.unfinished.end_all(&taken.orders);
             if goes_on {
                 taken.orders.extend(self.unfinished.take());
             }
@@ -141,11 +141,13 @@ impl Writer {
         let out_of_range = take_out_of_range(&mut orders);
         match self.settle_owed().and_then(|()| self.commit(&mut orders)) {
             Ok(answers) => {
-                for (order, answer) in orders.into_iter().zip(answers) {
+                let ends = SessionEnds::within(&orders);
+                for (at, (order, answer)) in orders.into_iter().zip(answers).enumerate() {
                     match (order, answer) {
-                        (Order::Revoke(_, done), Answer::Unfinished(rest)) => {
+                        (Order::Revoke(_, done), Answer::Unfinished(rest)) if !ends.follow(at, rest.slot) => {
                             self.unfinished.push(Order::Revoke(rest, done));
                         }
+                        (order, Answer::Unfinished(_)) => tell(order, Answer::Applied),
                         (order, answer) => tell(order, answer),
                     }
                 }
@@ -154,17 +156,6 @@ impl Writer {
         }
         for order in out_of_range {
             refuse(order, &StoreError::OutOfRange);
-        }
-    }
-
-    fn end_unfinished(&mut self, orders: &[Order]) {
-        for order in orders {
-            let Order::Apply(changes, _) = order else { continue };
-            for change in changes {
-                if let Change::EndSession(slot) = change {
-                    self.unfinished.end(*slot);
-                }
-            }
         }
     }
 
@@ -275,7 +266,8 @@ impl Writer {
 
     fn fail(&mut self, orders: Vec<Order>, error: &StoreError) {
         let may_be_there = matches!(error, StoreError::Failed(_));
-        for order in &orders {
+        let ends = SessionEnds::within(&orders);
+        for (at, order) in orders.iter().enumerate() {
             match order {
                 Order::Apply(changes, None) => {
                     changes.iter().cloned().for_each(|change| self.owed.add(change))
@@ -289,10 +281,10 @@ impl Writer {
                         }
                     }
                 }
-                Order::Revoke(request, _) => {
+                Order::Revoke(request, _) if !ends.follow(at, request.slot) => {
                     self.unfinished.push(Order::Revoke(request.clone(), None));
                 }
-                Order::Load(..) | Order::Trim(..) => {}
+                Order::Revoke(..) | Order::Load(..) | Order::Trim(..) => {}
             }
         }
         if matches!(error, StoreError::Damaged(_)) {
