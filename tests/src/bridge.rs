@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     DEADLINE,
+    channel::{Channel, Way},
     clients::Login,
     faults::SmallDisk,
     process::Process,
@@ -38,6 +39,8 @@ pub struct Bridge {
     pub websocket: Option<SocketAddr>,
     world: World,
     process: Process,
+    /// What leads to it, if not its own plain port.
+    _way: Option<Way>,
 }
 
 /// How long a reload may take: a change is waited with for half a second, and what fails is tried again after ten.
@@ -102,6 +105,11 @@ impl World {
         self
     }
 
+    /// Without a delay before failed logins are answered, however many there are.
+    pub fn answering_at_once(self) -> Self {
+        self.env("IOR_BRIDGE__LIMITS__FAILED_LOGIN_DELAY_MAX", "0s")
+    }
+
     /// Sets an environment variable from the next start on.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.environment.push((name.into(), value.into()));
@@ -161,7 +169,7 @@ impl World {
         let process = Process::start(&mut self.command(&["run"]));
         let [addr, mqtts, websocket] = ready(&process);
         let addr = addr.unwrap_or(([127, 0, 0, 1], 0).into());
-        Bridge { addr, mqtts, websocket, world: self, process }
+        Bridge { addr, mqtts, websocket, world: self, process, _way: None }
     }
 }
 
@@ -170,6 +178,25 @@ impl Bridge {
     #[track_caller]
     pub fn start() -> Self {
         World::empty().start()
+    }
+
+    /// Whoever connects to it from now on does so over this channel.
+    #[track_caller]
+    pub fn over(mut self, channel: Channel) -> Self {
+        let way = self.way(channel);
+        self.addr = way.addr;
+        Self { _way: Some(way), ..self }
+    }
+
+    /// Another way to it, over this channel.
+    #[track_caller]
+    pub fn way(&self, channel: Channel) -> Way {
+        let there = match channel {
+            Channel::Tcp => self.addr,
+            Channel::Tls => self.mqtts.expect("a TLS listener"),
+            Channel::WebSocket | Channel::WebSocketTls => self.websocket.expect("a WebSocket listener"),
+        };
+        channel.to(there, &self.world.data().join("ca/ca.crt"))
     }
 
     /// The directories.

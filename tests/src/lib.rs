@@ -5,6 +5,7 @@
 //! - [`Bridge`]: the real binary on directories of its own.
 //! - [`Audience`]: all of its devices, and what they hear.
 //! - [`browser`]: MQTT.js in a page of a real browser.
+//! - [`Channel`]: TCP, TLS and WebSocket for clients that know only TCP.
 //! - [`clients`]: mosquitto's clients, paho-mqtt and rumqttc, for both versions.
 //! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
 //! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
@@ -22,6 +23,7 @@ mod audience;
 mod bridge;
 mod broker;
 pub mod browser;
+mod channel;
 pub mod clients;
 pub mod faults;
 mod peer;
@@ -34,6 +36,7 @@ pub mod tls;
 pub use audience::{Audience, Heard};
 pub use bridge::{Bridge, Credentials, End, World, binary};
 pub use broker::{Broker, ON_BOTH_VERSIONS};
+pub use channel::{Channel, Way};
 pub use peer::{Happened, Peer};
 pub use random::Random;
 

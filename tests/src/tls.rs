@@ -69,6 +69,7 @@ impl Tunnel {
                 let (connector, name) = (connector.clone(), name.clone());
                 tokio::spawn(async move {
                     // An error ends both connections, which is what its test sees of it.
+                    let _ = client.set_nodelay(true);
                     if let Ok(mut server) = shake_hands(&connector, server, name).await {
                         drop(copy_bidirectional(&mut client, &mut server).await);
                     }
@@ -143,7 +144,9 @@ async fn shake_hands(
     server: SocketAddr,
     name: ServerName<'static>,
 ) -> io::Result<TlsStream<TcpStream>> {
-    connector.connect(name, TcpStream::connect(server).await?).await
+    let stream = TcpStream::connect(server).await?;
+    stream.set_nodelay(true)?;
+    connector.connect(name, stream).await
 }
 
 fn connector(ca_pem: &str) -> TlsConnector {

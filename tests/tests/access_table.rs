@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, fmt::Write, path::Path};
 
 use ior_tests::{
-    Bridge, Credentials, End, ON_BOTH_VERSIONS,
+    Bridge, Channel, Credentials, End, ON_BOTH_VERSIONS,
     raw::{
         Client, Connect, Kind, Packet, Publish, Subscribe,
         Version::{self, V5, V311},
@@ -17,10 +17,30 @@ use ior_tests::{
 
 #[test]
 fn the_access_table_is_as_reviewed() {
-    let mut table = Table::new();
+    check(Channel::Tcp);
+}
+
+#[test]
+fn the_access_table_is_the_same_over_tls() {
+    check(Channel::Tls);
+}
+
+#[test]
+fn the_access_table_is_the_same_over_websocket() {
+    check(Channel::WebSocket);
+}
+
+#[test]
+fn the_access_table_is_the_same_over_websocket_with_tls() {
+    check(Channel::WebSocketTls);
+}
+
+#[track_caller]
+fn check(channel: Channel) {
+    let mut table = Table::new(channel);
     let text = table.text();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/access.txt");
-    if std::env::var_os("IOR_UPDATE_GOLDEN").is_some() {
+    if channel == Channel::Tcp && std::env::var_os("IOR_UPDATE_GOLDEN").is_some() {
         std::fs::write(&file, &text).unwrap();
     }
     let golden = std::fs::read_to_string(&file).expect("tests/golden/access.txt");
@@ -75,8 +95,8 @@ struct Table {
 }
 
 impl Table {
-    fn new() -> Self {
-        let bridge = Bridge::start();
+    fn new(channel: Channel) -> Self {
+        let bridge = Bridge::start().over(channel);
         let ends = [("connection-1", End::From), ("connection-1", End::To)];
         let ends = ends.into_iter().chain([("connection-2", End::From), ("connection-2", End::To)]);
         let devices = ends.map(|(connection, end)| Device::connect(&bridge, connection, end)).collect();

@@ -42,7 +42,7 @@ fn connections_that_end_are_forgotten() {
 
 #[test]
 fn failed_logins_are_forgotten() {
-    let bridge = Bridge::start();
+    let bridge = World::empty().answering_at_once().start();
     let ends = all_ends(&bridge);
     often_and_forgotten(&bridge, |number| {
         let who = &ends[number % ends.len()];

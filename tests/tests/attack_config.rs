@@ -234,7 +234,7 @@ fn without_any_setting_nobody_comes_in_unnamed() {
 
 #[test]
 fn a_missing_secret_key_is_made_anew_and_old_passwords_are_void() {
-    let bridge = Bridge::start();
+    let bridge = World::empty().answering_at_once().start();
     let old = bridge.credentials("connection-1", End::From);
     let (_, world) = bridge.stop();
     let key = world.data().join("secret.key");
@@ -325,7 +325,7 @@ fn assert_key_refused(world: &World, good: &str, reason: &str) {
 
 #[track_caller]
 fn assert_no_anonymous_door(world: World) {
-    let bridge = world.start();
+    let bridge = world.answering_at_once().start();
     let file = bridge.world().data().join("credentials/default/connection-1/from.json");
     let device = Path::new(&file).exists().then(|| Credentials::read(&file, bridge.addr));
     assert_no_anonymous_login(&bridge, device.as_ref());

@@ -15,7 +15,7 @@ use serde_json::json;
 
 #[test]
 fn whoever_is_refused_leaves_no_will_and_no_message() {
-    let bridge = Bridge::start();
+    let bridge = World::empty().answering_at_once().start();
     let (from, to) = ends(&bridge);
     let mut audience = Audience::of(&bridge);
     let stranger = bridge.credentials("connection-2", End::From);

@@ -43,14 +43,15 @@ fn a_stranger_costs_a_few_kilobytes() {
 #[test]
 fn connects_that_lack_their_last_byte_are_bounded_by_their_size_and_number() {
     const LOGINS: usize = 100;
-    /// Default of `limits.max_connect_size`.
-    const LARGEST: usize = 8 << 10;
+    /// Defaults of `limits.max_connect_size` and `limits.max_will_size`.
+    const LARGEST: usize = (4 << 10) + (8 << 10);
     for version in ON_BOTH_VERSIONS {
         let bridge = World::empty().env("IOR_BRIDGE__LIMITS__LOGINS", &LOGINS.to_string()).start();
         let (from, to) = ends(&bridge);
         bridge.assert_unharmed(&from);
         let (before, files) = (bridge.process().resident(), bridge.process().open_files());
-        let connect = Connect::new("x").password(vec![b'x'; 8000]).user_name("x").encode(version);
+        let large = Connect::new("x").will(Will::new("x", vec![b'x'; 8000])).user_name("x");
+        let connect = large.password(vec![b'x'; 4000]).encode(version);
         let strangers = strangers(&bridge, &connect[..connect.len() - 1]);
         bridge.assert_unharmed(&to);
         assert_growth(bridge.process(), before, (2 << 20) + (LOGINS * LARGEST) as u64);
@@ -67,7 +68,7 @@ fn an_announced_length_is_not_allocated() {
     for version in ON_BOTH_VERSIONS {
         let before = bridge.process().resident();
         for header in
-            [vec![0x10, 0xFF, 0xFF, 0xFF, 0x7F], vec![0x10, 0x81, 0x40], vec![0x10, 0x80, 0x80, 0x80, 0x80]]
+            [vec![0x10, 0xFF, 0xFF, 0xFF, 0x7F], vec![0x10, 0x80, 0x62], vec![0x10, 0x80, 0x80, 0x80, 0x80]]
         {
             let mut strangers: Vec<Client> = (0..50).map(|_| bridge.open(version)).collect();
             strangers.iter_mut().for_each(|stranger| stranger.send(header.clone()));
@@ -347,7 +348,7 @@ fn a_publisher_that_never_reads_its_answers_is_bounded() {
 
 #[test]
 fn properties_without_end_are_bounded_by_the_packet() {
-    let bridge = Bridge::start();
+    let bridge = World::empty().env("IOR_BRIDGE__LIMITS__USER_PROPERTIES", "1000000").start();
     let (from, to) = ends(&bridge);
     let mut listener = bridge.connect(V5, &to);
     listener.subscribe(&to.subscribe, 1);

@@ -65,7 +65,7 @@ const SEPARATORS: &[&str] = &["/", "//", "x/", "+", "#", "x/+", "x/#", "$share/g
 
 #[test]
 fn a_user_name_that_only_looks_like_a_devices_is_nobodys() {
-    let bridge = Bridge::start();
+    let bridge = World::empty().answering_at_once().start();
     let (from, _) = ends(&bridge);
     let name = from.login.username.as_bytes();
     let additions = MALFORMED.iter().copied().chain(texts());
@@ -272,7 +272,7 @@ fn strange_will_topics_are_the_own_or_refused() {
 #[test]
 fn nothing_that_a_client_sends_begins_a_line_of_the_log() {
     for format in ["text", "json"] {
-        let bridge = World::empty().env("IOR_BRIDGE__LOG__FORMAT", format).start();
+        let bridge = World::empty().answering_at_once().env("IOR_BRIDGE__LOG__FORMAT", format).start();
         let (from, to) = ends(&bridge);
         for version in ON_BOTH_VERSIONS {
             for evil in [
