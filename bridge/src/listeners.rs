@@ -11,12 +11,15 @@ use ior_broker::{
     Broker, Serving,
     transport::{Tls, Transport},
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::settings::Settings;
 
 /// Where in HTTP MQTT over WebSocket is.
 const WEBSOCKET_PATH: &str = "/mqtt";
+
+/// How many connections may wait to be accepted: whoever finds no place tries again after a second. The system may allow fewer.
+const BACKLOG: u32 = 1024;
 
 /// What a listener is for, in the order in which they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,7 +180,7 @@ impl Listeners {
 impl Socket {
     async fn open(service: Service, wanted: SocketAddr) -> Result<Self, ListenError> {
         let failed = |error| ListenError { service, wanted, error };
-        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+        let listener = listen(wanted).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { service, wanted, listener, address })
     }
@@ -193,6 +196,14 @@ impl Socket {
         };
         Served { service, wanted, address, serving: broker.serve(listener, transport) }
     }
+}
+
+fn listen(wanted: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A port that was left a moment ago can be taken again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(wanted)?;
+    socket.listen(BACKLOG)
 }
 
 impl Service {

@@ -87,6 +87,16 @@ impl Process {
         self.signal("HUP");
     }
 
+    /// Has it stand still (SIGSTOP) until it is told to go on.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
         let done = Command::new("kill").args(["-s", name, &id]).status().unwrap();
