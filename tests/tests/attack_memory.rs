@@ -55,8 +55,7 @@ fn connects_that_lack_their_last_byte_are_bounded_by_their_size_and_number() {
         let strangers = strangers(&bridge, &connect[..connect.len() - 1]);
         bridge.assert_unharmed(&to);
         assert_growth(bridge.process(), before, (2 << 20) + (LOGINS * LARGEST * 2) as u64);
-        let open = bridge.process().open_files();
-        assert!(open <= files + LOGINS + 1, "{open} file descriptors");
+        wait_for("file descriptors", || bridge.process().open_files() <= files + LOGINS + 1);
         drop(strangers);
     }
 }
