@@ -11,6 +11,7 @@ pub mod instance;
 pub mod listeners;
 pub mod logging;
 pub mod open_files;
+pub mod pairs;
 pub mod policy;
 pub mod presence;
 mod quantities;

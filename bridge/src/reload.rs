@@ -30,9 +30,10 @@ use crate::{
     listeners::Listeners,
     logging::Level,
     open_files,
+    pairs::Pairs,
     policy::{LivePolicy, Policy},
     presence::PresenceTopics,
-    registry::{CONNECTIONS_FILE, DEVICES_FILE},
+    registry::{CONNECTIONS_FILE, DEVICES_FILE, Registry},
     rotation::Rotations,
     secrets::Secrets,
     settings::{Environment, SERVER_FILE, Settings},
@@ -86,6 +87,14 @@ pub struct Reloader {
     /// Why nothing was taken up, as it was told last.
     told: Option<String>,
     watch: Watch,
+}
+
+/// What was made ready before anything changes.
+struct Prepared {
+    /// The new policy without the connections that get another end, if there are any.
+    without_changed: Option<Policy>,
+    policy: Policy,
+    written: Written,
 }
 
 /// Whether a reload is to be tried again unasked.
@@ -196,7 +205,7 @@ impl Reloader {
             keep_listeners(&mut next.settings, &self.running.configuration.settings);
         }
         let prepared = block_in_place(|| self.prepare(&next));
-        let (policy, written) = match prepared {
+        let Prepared { without_changed, policy, written } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.take_back().await;
@@ -206,6 +215,11 @@ impl Reloader {
 
         // From here on nothing fails.
         let before = std::mem::replace(&mut self.running.configuration, next);
+        if let Some(without_changed) = without_changed {
+            // Connections that got another end are others: they go, and come back.
+            self.running.live.replace(without_changed);
+            self.running.broker.reconsider().await;
+        }
         let reconsidered = self.replace(policy, &before).await;
         for path in &written.removed {
             tracing::info!("removed {}: its connection is gone", path.display());
@@ -233,14 +247,20 @@ impl Reloader {
     }
 
     /// All that can fail, once the listeners are where they shall be. Blocks.
-    fn prepare(&self, next: &Configuration) -> io::Result<(Policy, Written)> {
-        let Running { identity, rotations, secrets, .. } = &self.running;
+    fn prepare(&self, next: &Configuration) -> io::Result<Prepared> {
+        let Running { identity, rotations, secrets, configuration, .. } = &self.running;
         // It says itself if it keeps what was shown before.
         identity.refresh(&next.settings, SystemTime::now());
         let staged = self.stage(next)?;
         let rotation = rotations.update(&next.registry)?;
         let written = staged.commit()?;
-        Ok((Policy::new(&next.registry, secrets.clone(), &rotation, &next.settings), written))
+        let policy = |registry: &Registry| Policy::new(registry, secrets.clone(), &rotation, &next.settings);
+        let without_changed = Pairs::of(&configuration.registry).without_changed(&next.registry);
+        Ok(Prepared {
+            without_changed: without_changed.as_ref().map(policy),
+            policy: policy(&next.registry),
+            written,
+        })
     }
 
     fn stage(&self, configuration: &Configuration) -> io::Result<Staged> {
@@ -274,6 +294,12 @@ impl Reloader {
         let reconsidered = broker.reconsider().await;
         presence.replace(registry).await;
         labels.replace(&before.registry, registry);
+        let pairs = Pairs::of(registry);
+        if pairs != Pairs::of(&before.registry)
+            && let Err(error) = block_in_place(|| pairs.save(&settings.data_dir))
+        {
+            tracing::error!("{error}; {}; then reload again", advice(&error));
+        }
         reconsidered
     }
 }

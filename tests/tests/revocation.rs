@@ -248,3 +248,36 @@ fn with_will(who: &Credentials, name: &str, delay: u32) -> Connect {
     let will = Will::new(&who.publish, name).qos(1).property(Property::WillDelay(delay));
     persistent(V5, name).will(will)
 }
+
+/// Regression: a connection that got another end in one edit kept what its device had retained, and willed, for the
+/// former peer.
+#[test]
+fn what_was_said_to_one_peer_is_not_told_to_the_next() {
+    let devices = json!([1, 2, 3].map(|code| json!({ "code": code, "name": "n", "type": "t" })));
+    let with = |peer: u8| json!([{ "name": "c", "from": 1, "to": peer }]);
+    for while_running in [true, false] {
+        let world = World::durable();
+        world.configure(&devices, &with(2));
+        let mut bridge = world.start();
+        let one = bridge.credentials("c", End::From);
+        let will = Will::new(&one.publish, "a will for 2 alone").retain();
+        let mut of_one = bridge.connect_with(V5, &one, Connect::new("one").persistent(V5).will(will)).0;
+        of_one.publish_retained(&one.publish, "for 2 alone", 1);
+        if while_running {
+            bridge.reconfigure(&devices, &with(3));
+            of_one.cut();
+        } else {
+            let world = bridge.kill();
+            world.configure(&devices, &with(3));
+            bridge = world.start();
+        }
+        let three = bridge.credentials("c", End::To);
+        let mut of_three = bridge.connect(V5, &three);
+        of_three.subscribe(&three.subscribe, 1);
+        of_three.expect_silence();
+        let mut of_one = bridge.connect(V5, &one);
+        of_one.publish(&one.publish, "for 3", 1);
+        of_three.expect_payload("for 3");
+        of_three.expect_silence();
+    }
+}

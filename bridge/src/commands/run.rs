@@ -13,6 +13,7 @@ use crate::{
     instance::Instance,
     listeners::{Addresses, Opened},
     logging, open_files,
+    pairs::Pairs,
     policy::{LivePolicy, Policy},
     presence::Presence,
     reload::{Reloader, Running},
@@ -54,8 +55,14 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     write_credentials(&configuration, &secrets, &listeners.addresses(), &identity)?;
 
     let policy = Policy::new(registry, secrets.clone(), &rotation, settings);
+    let pairs = Pairs::load(&settings.data_dir).map_err(CommandError::failed)?;
+    // By the first one, what an earlier run kept is taken over.
+    let (first, next) = match pairs.without_changed(registry) {
+        None => (policy, None),
+        Some(without) => (Policy::new(&without, secrets.clone(), &rotation, settings), Some(policy)),
+    };
     let rotations = Arc::new(Rotations::new(&settings.data_dir, rotation));
-    let live = LivePolicy::new(policy, Arc::clone(&rotations));
+    let live = LivePolicy::new(first, Arc::clone(&rotations));
     let store = settings.store();
     if let Some(store) = &store {
         let directory = &store.directory;
@@ -67,6 +74,13 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let broker = Broker::start(Arc::new(live.clone()), settings.limits.for_broker(), store.as_ref())
         .map(Arc::new)
         .map_err(|error| cannot_start(&settings.data_dir, &error))?;
+    if let Some(next) = next {
+        broker.reconsider().await;
+        live.replace(next);
+    }
+    if Pairs::of(registry) != pairs {
+        Pairs::of(registry).save(&settings.data_dir).map_err(CommandError::failed)?;
+    }
     // Before anything follows what happens: neither the log nor presence shall tell of it.
     let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
     let limits = settings.limits.for_broker();

@@ -104,6 +104,16 @@ impl Registry {
         &self.connections
     }
 
+    /// Itself but for some connections.
+    #[must_use]
+    pub fn without(&self, is_left_out: impl Fn(&Connection) -> bool) -> Self {
+        let stays = |connection: &&Connection| !is_left_out(connection);
+        Self {
+            devices: self.devices.clone(),
+            connections: self.connections.iter().filter(stays).cloned().collect(),
+        }
+    }
+
     /// A user's device.
     pub fn device(&self, user: &str, code: &str) -> Option<&Device> {
         self.devices.iter().find(|device| &*device.user == user && device.code.as_str() == code)
