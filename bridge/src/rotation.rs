@@ -2,10 +2,11 @@
 //!
 //! Every version that was current is accepted for the whole window from the moment in which another one took its place,
 //! however often that happens and whether the number is raised or lowered: so the version that a device has got last
-//! always has its time.
+//! always has its time. A device that was disabled or removed meanwhile has no previous one: whoever took it away has its
+//! password too.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +17,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::{task::block_in_place, time::sleep};
 
-use crate::{registry::Registry, secrets::write_private, storage::advice};
+use crate::{
+    registry::{Device, Registry},
+    secrets::write_private,
+    storage::advice,
+};
 
 /// File name in the data directory.
 pub const ROTATION_FILE: &str = "rotation.json";
@@ -56,6 +61,9 @@ struct Seen {
     /// The oldest first. Only a version that was current here was ever a previous one.
     #[serde(default)]
     replaced: Vec<Replaced>,
+    /// What its password was is of no use to anybody then, nor once it is enabled with another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
     /// Instead of `replaced`: how earlier versions of the bridge wrote it.
     #[serde(default, skip_serializing)]
     previous: Option<u32>,
@@ -122,16 +130,20 @@ impl Rotation {
         })
     }
 
-    /// Whether anything changed.
+    /// Whether anything changed. Devices that are gone are forgotten: one that is back has no previous password.
     fn update(&mut self, registry: &Registry, now: SystemTime) -> bool {
-        let mut changed = false;
+        let before = self.devices.len();
+        let devices: HashSet<_> = registry.devices().iter().map(Device::user_name).collect();
+        self.devices.retain(|name, _| devices.contains(name));
+        let mut changed = self.devices.len() < before;
         for device in registry.devices() {
-            let version = device.secret_version;
-            let new = || Seen { version, since: seconds(now), replaced: Vec::new(), previous: None };
+            let (version, disabled) = (device.secret_version, device.disabled);
+            let new = Seen { version, since: seconds(now), replaced: Vec::new(), disabled, previous: None };
             match self.devices.get_mut(&device.user_name()) {
-                None => drop(self.devices.insert(device.user_name(), new())),
-                Some(seen) if seen.version != version => seen.change(version, seconds(now)),
-                Some(_) => continue,
+                None => drop(self.devices.insert(device.user_name(), new)),
+                Some(seen) if seen.version == version && seen.disabled == disabled => continue,
+                Some(seen) if seen.disabled || disabled => *seen = new,
+                Some(seen) => seen.change(version, seconds(now)),
             }
             changed = true;
         }
@@ -281,6 +293,33 @@ mod tests {
         assert_eq!(rotation.version("u.a"), Some(2));
         assert_eq!(previous(&Rotation::default()), []);
         assert_eq!(rotation.previous("u.a", Duration::MAX).count(), 0, "no time that cannot be");
+    }
+
+    /// Regression: the password of a device that was stolen was accepted again, for a whole window, once the device was
+    /// back with a new one.
+    #[test]
+    fn who_comes_back_with_a_new_password_has_no_previous_one() {
+        let text = |version: u32, disabled: bool| {
+            format!(
+                r#"{{ "devices": [{{ "code": "a", "name": "a", "type": "t", "user": "u", "secret_version": {version},
+                    "disabled": {disabled} }}] }}"#
+            )
+        };
+        let parse = |devices: &str| {
+            let connections = Source::new("c", r#"{ "connections": [] }"#);
+            Registry::parse(&Source::new("d", devices), &connections).unwrap()
+        };
+        let previous = |rotation: &Rotation| rotation.previous("u.a", Duration::from_secs(100)).count();
+        for away in [text(1, true), text(2, true), r#"{ "devices": [] }"#.to_owned()] {
+            let mut rotation = Rotation::default();
+            rotation.update(&parse(&text(1, false)), at(0));
+            assert!(rotation.update(&parse(&away), at(10)), "{away}");
+            assert!(!rotation.update(&parse(&away), at(11)), "{away}");
+            assert!(rotation.update(&parse(&text(3, false)), at(20)), "{away}");
+            assert_eq!((previous(&rotation), rotation.version("u.a")), (0, Some(3)), "{away}");
+            assert!(rotation.update(&parse(&text(4, false)), at(30)), "{away}");
+            assert_eq!(previous(&rotation), 1, "{away}");
+        }
     }
 
     #[test]
