@@ -215,12 +215,14 @@ impl Reloader {
 
         // From here on nothing fails.
         let before = std::mem::replace(&mut self.running.configuration, next);
+        let mut reconsidered = Reconsidered { is_committed: true, ..Reconsidered::default() };
         if let Some(without_changed) = without_changed {
             // Connections that got another end are others: they go, and come back.
             self.running.live.replace(without_changed);
-            self.running.broker.reconsider().await;
+            reconsidered = self.running.broker.reconsider().await;
         }
-        let reconsidered = self.replace(policy, &before).await;
+        let reconsidered = reconsidered + self.replace(policy, &before).await;
+        self.remember_pairs(&before, &reconsidered);
         for path in &written.removed {
             tracing::info!("removed {}: its connection is gone", path.display());
         }
@@ -294,13 +296,19 @@ impl Reloader {
         let reconsidered = broker.reconsider().await;
         presence.replace(registry).await;
         labels.replace(&before.registry, registry);
+        reconsidered
+    }
+
+    /// Not before what was said in another pair is gone for good: else the next start would not know that it has to go.
+    fn remember_pairs(&self, before: &Configuration, reconsidered: &Reconsidered) {
+        let Configuration { settings, registry, .. } = &self.running.configuration;
         let pairs = Pairs::of(registry);
-        if pairs != Pairs::of(&before.registry)
+        if reconsidered.is_committed
+            && pairs != Pairs::of(&before.registry)
             && let Err(error) = block_in_place(|| pairs.save(&settings.data_dir))
         {
             tracing::error!("{error}; {}; then reload again", advice(&error));
         }
-        reconsidered
     }
 }
 

@@ -1,6 +1,6 @@
 //! Takes away what the embedder does not allow any more, from whoever had it when that was allowed.
 
-use std::{collections::HashMap, future::poll_fn, sync::Arc, task::Poll};
+use std::{collections::HashMap, future::poll_fn, ops::Add, sync::Arc, task::Poll};
 
 use crate::{
     codec::ReasonCode,
@@ -24,6 +24,22 @@ pub struct Reconsidered {
     pub wills: u64,
     /// Whether the store has committed all of it. If not, it fails now, and what is missing is done as soon as it can be.
     pub is_committed: bool,
+}
+
+/// What two of them took away one after the other.
+impl Add for Reconsidered {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            sessions: self.sessions + other.sessions,
+            subscriptions: self.subscriptions + other.subscriptions,
+            messages: self.messages + other.messages,
+            retained: self.retained + other.retained,
+            wills: self.wills + other.wills,
+            is_committed: self.is_committed && other.is_committed,
+        }
+    }
 }
 
 impl Shared {
