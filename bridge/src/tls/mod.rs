@@ -68,6 +68,8 @@ pub struct Report {
 
 struct Shown {
     material: Material,
+    /// Whether it is the bridge's own: then there has been a CA.
+    is_own: bool,
     /// What was said of it already.
     said: BTreeSet<String>,
 }
@@ -95,7 +97,8 @@ impl Identity {
         Authority::remove_unfinished(&settings.data_dir);
         let Found { material, config, report } = Found::look(settings, now, IfNone::Create)?;
         tracing::info!("TLS: {}", report.what);
-        let mut shown = Shown { material, said: BTreeSet::new() };
+        let is_own = settings.mqtts.pair.is_none();
+        let mut shown = Shown { material, is_own, said: BTreeSet::new() };
         shown.say(&report);
         Ok(Self { tls: Tls::new(config), shown: Mutex::new(shown) })
     }
@@ -104,7 +107,8 @@ impl Identity {
     /// new, without dropping anybody, and logs what the operator should know.
     pub fn refresh(&self, settings: &Settings, now: SystemTime) -> Refreshed {
         let mut shown = self.shown.lock();
-        match Found::look(settings, now, IfNone::Refuse) {
+        let if_none = if shown.is_own { IfNone::Refuse } else { IfNone::Create };
+        match Found::look(settings, now, if_none) {
             Ok(Found { material, config, report }) => {
                 if material == shown.material {
                     shown.say(&report);
@@ -116,6 +120,7 @@ impl Identity {
                     return shown.keep(TlsError::configured(fault.clone()));
                 }
                 let before = mem::replace(&mut shown.material, material);
+                shown.is_own = settings.mqtts.pair.is_none();
                 self.tls.replace(config);
                 tracing::info!("TLS: {}", report.what);
                 shown.say(&report);

@@ -228,6 +228,23 @@ fn what_is_shown_follows_the_settings() {
     assert_eq!(identity.ca(), Some(ca));
 }
 
+/// Regression: it was told that the CA was gone, which had never been there.
+#[test]
+fn who_takes_the_operators_pair_away_gets_the_bridges_own() {
+    let (data, now) = (Data::new(), at(2027));
+    let (chain, key) = operators("localhost", now);
+    data.write_pair(&chain.iter().map(Certificate::to_pem).collect::<String>(), &key);
+    let mut settings = data.settings();
+    settings.mqtts.pair = Some(data.pair());
+    let identity = Identity::load(&settings, now).unwrap();
+    assert!(!data.ca().exists());
+    settings.mqtts.pair = None;
+    let refreshed = identity.refresh(&settings, now);
+    assert!(matches!(refreshed, Refreshed::Replaced { ca_changed: true, .. }), "{refreshed:?}");
+    fs::remove_dir_all(data.ca()).unwrap();
+    assert!(matches!(identity.refresh(&settings, now), Refreshed::Kept(_)), "now it is gone");
+}
+
 #[test]
 fn the_operators_pair_is_used_and_a_bad_one_is_not() {
     let data = Data::new();
