@@ -22,7 +22,7 @@ use crate::{
     registry::{Device, End, Registry},
     rotation::{MAX_PREVIOUS, Previous, Rotation},
     secrets::Secrets,
-    settings::{Limits, Settings, TlsUse},
+    settings::{Limits, OwnQueue, Settings, TlsUse},
 };
 
 /// Longest part of what a stranger sent that is repeated in the log, in characters.
@@ -44,6 +44,8 @@ pub struct Policy {
     accounts: HashMap<String, Account>,
     /// By the first three levels of the topics that count for them.
     flows: HashMap<Arc<str>, Flow>,
+    /// Of topics that are in no connection.
+    unknown_flow: FlowLimits,
 }
 
 struct Account {
@@ -93,7 +95,14 @@ impl Policy {
             .zip(registry.devices())
             .map(|(rights, device)| (rights.name.clone(), account(rights, device)))
             .collect();
-        Self { secrets, clock: SystemTime::now, tls: settings.tls, accounts, flows: flows(registry, limits) }
+        Self {
+            secrets,
+            clock: SystemTime::now,
+            tls: settings.tls,
+            accounts,
+            flows: flows(registry, limits),
+            unknown_flow: limits.flow(&OwnQueue::default()),
+        }
     }
 
     /// What the device of a user name may do now; `None` if there is no such device or it is disabled.
@@ -168,7 +177,10 @@ impl Policy {
 
     fn flow(&self, topic: &str) -> Option<Flow> {
         let end = topic.match_indices('/').nth(2).map_or(topic.len(), |(end, _)| end);
-        self.flows.get(&topic[..end]).cloned()
+        let name = &topic[..end];
+        // Who was asked before a connection was removed may publish in it after that: a flow that nobody may hear.
+        let unknown = || Flow { name: name.into(), limits: self.unknown_flow };
+        (!name.is_empty()).then(|| self.flows.get(name).cloned().unwrap_or_else(unknown))
     }
 }
 

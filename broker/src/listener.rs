@@ -24,6 +24,9 @@ use crate::{
 /// How long to wait when the system has no file descriptor or memory for another connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long that is not said again.
+const EXHAUSTED_QUIET: Duration = Duration::from_secs(10);
+
 /// Finds clients that are gone without a word, also those that turned MQTT's Keep Alive off: after a minute of silence the
 /// system asks, and gives up after three questions ten seconds apart.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
@@ -33,6 +36,7 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
 
 /// Accepts connections until the task is aborted.
 pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Transport) {
+    let mut told: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -58,7 +62,10 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "cannot accept connections; trying again");
+                if told.is_none_or(|told| told.elapsed() >= EXHAUSTED_QUIET) {
+                    told = Some(Instant::now());
+                    tracing::error!(%error, "cannot accept connections; trying again");
+                }
                 sleep(EXHAUSTED_PAUSE).await;
             }
         }
