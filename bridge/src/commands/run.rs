@@ -74,11 +74,13 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let broker = Broker::start(Arc::new(live.clone()), settings.limits.for_broker(), store.as_ref())
         .map(Arc::new)
         .map_err(|error| cannot_start(&settings.data_dir, &error))?;
+    let mut is_gone = true;
     if let Some(next) = next {
-        broker.reconsider().await;
+        is_gone = broker.reconsider().await.is_committed;
         live.replace(next);
     }
-    if Pairs::of(registry) != pairs {
+    // Not before what was said in another pair is gone for good: else the next start would not know that it has to go.
+    if is_gone && Pairs::of(registry) != pairs {
         Pairs::of(registry).save(&settings.data_dir).map_err(CommandError::failed)?;
     }
     // Before anything follows what happens: neither the log nor presence shall tell of it.
