@@ -4,6 +4,7 @@
 pub mod cli;
 pub mod commands;
 pub mod configuration;
+pub mod control;
 pub mod credentials;
 pub mod diary;
 pub mod document;

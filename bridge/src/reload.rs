@@ -15,9 +15,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use arc_swap::ArcSwap;
 use ior_broker::{Broker, Reconsidered};
 use tokio::{
     signal::unix::Signal,
+    sync::{mpsc, oneshot},
     task::block_in_place,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
@@ -49,6 +51,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// changes.
 const LOOK: Duration = Duration::from_secs(60);
 
+const UNCHANGED: &str = "nothing has changed";
+
 /// The parts of a running bridge that follow the configuration.
 pub struct Running {
     /// What they follow now.
@@ -73,7 +77,16 @@ pub struct Running {
     pub labels: Labels,
     /// How much is logged.
     pub level: Level,
+    /// What they follow, for others to look at.
+    pub current: Arc<ArcSwap<Configuration>>,
 }
+
+/// Has the configuration taken up when somebody asks for it.
+#[derive(Clone)]
+pub struct ReloadHandle(mpsc::Sender<Asked>);
+
+/// Where the answer goes: what has changed, or why nothing was taken up.
+type Asked = oneshot::Sender<Result<String, String>>;
 
 /// Reloads one configuration after the other.
 pub struct Reloader {
@@ -87,6 +100,7 @@ pub struct Reloader {
     /// Why nothing was taken up, as it was told last.
     told: Option<String>,
     watch: Watch,
+    requests: mpsc::Receiver<Asked>,
 }
 
 /// What was made ready before anything changes.
@@ -106,22 +120,29 @@ enum Next {
 
 impl Reloader {
     /// Watches the files of what runs.
-    pub fn new(running: Running) -> Self {
+    pub fn new(running: Running) -> (Self, ReloadHandle) {
         let loaded = running.configuration.clone();
         let mut watch = Watch::new();
         watch.set(&files(&loaded));
-        Self { running, loaded, unmoved: false, missed: None, told: None, watch }
+        let (sender, requests) = mpsc::channel(16);
+        let reloader = Self { running, loaded, unmoved: false, missed: None, told: None, watch, requests };
+        (reloader, ReloadHandle(sender))
     }
 
-    /// Reloads on every SIGHUP and whenever a file has changed, one after the other.
+    /// Reloads on every SIGHUP, on every request, and whenever a file has changed, one after the other.
     pub async fn run(mut self, mut hangup: Signal) -> Infallible {
         // At once for the first time: something may have changed between the start and the watch.
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut again = None;
         loop {
+            let mut request = None;
             let asked = tokio::select! {
                 Some(()) = hangup.recv() => true,
+                Some(asked) = self.requests.recv() => {
+                    request = Some(asked);
+                    true
+                }
                 () = self.watch.change() => false,
                 _ = look.tick() => false,
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => false,
@@ -131,54 +152,57 @@ impl Reloader {
             }
             // Before it is read: what changes afterwards is noticed, wherever a file leads by now.
             self.watch.set(&files(&self.running.configuration));
-            again = match self.reload(asked).await {
+            let (next, outcome) = self.reload(asked).await;
+            again = match next {
                 Next::Again => Some(Instant::now() + AGAIN),
                 Next::Wait => None,
             };
             self.watch.set(&files(&self.running.configuration));
+            if let Some(request) = request {
+                // Whoever asked may have gone.
+                let _ = request.send(outcome);
+            }
         }
     }
 
-    /// `asked` is whether somebody waits for an answer.
-    async fn reload(&mut self, asked: bool) -> Next {
+    /// `asked` is whether somebody waits for an answer: what has changed, or why nothing was taken up.
+    async fn reload(&mut self, asked: bool) -> (Next, Result<String, String>) {
         let Running { configuration, environment, .. } = &self.running;
         let new = match block_in_place(|| Configuration::load(&configuration.dir, environment)) {
             Ok(new) => new,
             Err(problems) => {
                 let may_pass = problems.iter().any(|problem| problem.may_pass());
-                self.refuse(asked, problems.render(false));
-                return if may_pass { Next::Again } else { Next::Wait };
+                let why = self.refuse(asked, problems.render(false));
+                return (if may_pass { Next::Again } else { Next::Wait }, Err(why));
             }
         };
         // An editor may be about to write it anew, and without it everything would have its default.
         if self.loaded.settings.has_file && !new.settings.has_file && !asked {
             let missed = *self.missed.get_or_insert_with(Instant::now);
             if missed.elapsed() < AGAIN {
-                return Next::Again;
+                return (Next::Again, Ok(UNCHANGED.to_owned()));
             }
         }
         self.missed = None;
         if new == self.loaded && !(self.unmoved && asked) {
             self.refresh_identity();
             if self.told.take().is_some() || asked {
-                tracing::info!("configuration reloaded: nothing has changed");
+                tracing::info!("configuration reloaded: {UNCHANGED}");
             }
-            return Next::Wait;
+            return (Next::Wait, Ok(UNCHANGED.to_owned()));
         }
         match self.take_up(new).await {
-            Ok(()) => Next::Wait,
-            Err(error) => {
-                self.refuse(asked, error);
-                Next::Again
-            }
+            Ok(changes) => (Next::Wait, Ok(changes)),
+            Err(error) => (Next::Again, Err(self.refuse(asked, error))),
         }
     }
 
-    fn refuse(&mut self, asked: bool, why: String) {
+    fn refuse(&mut self, asked: bool, why: String) -> String {
         if asked || self.told.as_ref() != Some(&why) {
             tracing::error!("configuration not reloaded, what runs stays as it is:\n{why}");
         }
-        self.told = Some(why);
+        self.told = Some(why.clone());
+        why
     }
 
     /// Looks whether another certificate is to be shown, and tells the devices if they have to trust another CA.
@@ -197,7 +221,7 @@ impl Reloader {
         }
     }
 
-    async fn take_up(&mut self, new: Configuration) -> Result<(), String> {
+    async fn take_up(&mut self, new: Configuration) -> Result<String, String> {
         let mut next = new.clone();
         let waiting = keep_until_restart(&mut next.settings, &self.running.configuration.settings);
         let moved = self.running.listeners.move_to(&next.settings).await;
@@ -214,6 +238,7 @@ impl Reloader {
         };
 
         // From here on nothing fails.
+        self.running.current.store(Arc::new(next.clone()));
         let before = std::mem::replace(&mut self.running.configuration, next);
         let mut reconsidered = Reconsidered { is_committed: true, ..Reconsidered::default() };
         if let Some(without_changed) = without_changed {
@@ -228,10 +253,11 @@ impl Reloader {
         }
         let mut changes = changes::describe(&before, &self.running.configuration);
         if changes.is_empty() {
-            changes.push("nothing has changed".to_owned());
+            changes.push(UNCHANGED.to_owned());
         }
         changes.extend(taken_away(&reconsidered));
-        tracing::info!("configuration reloaded: {}", changes.join("; "));
+        let changes = changes.join("; ");
+        tracing::info!("configuration reloaded: {changes}");
         if !reconsidered.is_committed {
             tracing::warn!(
                 "the store fails, so what was taken away is not gone from the disk yet: it goes as soon as that can be \
@@ -245,7 +271,7 @@ impl Reloader {
             tracing::error!("{error}; then reload again");
         }
         (self.told, self.loaded, self.unmoved) = (None, new, moved.is_err());
-        Ok(())
+        Ok(changes)
     }
 
     /// All that can fail, once the listeners are where they shall be. Blocks.
@@ -309,6 +335,20 @@ impl Reloader {
         {
             tracing::error!("{error}; {}; then reload again", advice(&error));
         }
+    }
+}
+
+impl ReloadHandle {
+    /// Has the configuration taken up as it is in the files now. Gives what has changed.
+    ///
+    /// # Errors
+    /// Why nothing was taken up: what ran before goes on.
+    pub async fn reload(&self) -> Result<String, String> {
+        let (answer, answered) = oneshot::channel();
+        // Both fail only while the bridge stops.
+        let stops = |_| "the bridge is stopping".to_owned();
+        self.0.send(answer).await.map_err(|_| stops(()))?;
+        answered.await.map_err(|_| stops(()))?
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::CommandError;
 use crate::{
     configuration::{Configuration, write_default},
+    control::{Bridge, Control, socket_path},
     credentials::{self, CREDENTIALS_DIR, Issuer, Reach},
     diary::{Diary, Labels},
     instance::Instance,
@@ -31,6 +33,7 @@ use crate::{
 /// The configuration is invalid (status 2); the data directory is in use, the secret key, the CA, the store, a file or a
 /// listener fails, or the self-test does (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+    let started = SystemTime::now();
     // First: until it is caught, this signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     let mut stop = Stop::new().map_err(CommandError::failed)?;
@@ -95,10 +98,15 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     tokio::spawn(presence.run(broker.events()));
     tokio::spawn(Arc::clone(&rotations).keep());
 
+    let socket = socket_path(settings);
+    let control = Control::open(&socket).map_err(|error| {
+        CommandError::failed(format!("the socket {}: {error}; {}", socket.display(), advice(&error)))
+    })?;
+    let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
     let listeners = listeners.serve(&broker, identity.tls());
     let addresses = listeners.addresses();
     // Whoever sees that it is ready may change something at once.
-    let reloader = Reloader::new(Running {
+    let (reloader, reload) = Reloader::new(Running {
         configuration,
         environment: environment.clone(),
         secrets,
@@ -110,13 +118,17 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         presence: topics,
         labels,
         level,
+        current: Arc::clone(&current),
     });
+    let bridge = Bridge { broker: Arc::clone(&broker), configuration: current, reload, started };
+    let control = tokio::spawn(control.serve(Arc::new(bridge)));
     tracing::info!("ready: {addresses}");
     let signal = tokio::select! {
         signal = stop.wait() => signal,
         never = reloader.run(hangup) => match never {},
     };
     tracing::info!("{signal}: stopping");
+    control.abort();
     broker.stop().await;
     if let Err(error) = rotations.save() {
         tracing::warn!("when previous passwords were used last cannot be written: {error}");

@@ -37,6 +37,8 @@ pub const STORE_DIR: &str = "store";
 pub const SYSTEM_CONFIG_DIR: &str = "/etc/ior-bridge";
 /// The data directory that belongs to [`SYSTEM_CONFIG_DIR`].
 const SYSTEM_DATA_DIR: &str = "/var/lib/ior-bridge";
+/// The runtime directory that belongs to [`SYSTEM_CONFIG_DIR`].
+const SYSTEM_RUNTIME_DIR: &str = "/run/ior-bridge";
 
 /// The process's environment variables, or a test's.
 pub type Environment = HashMap<String, String>;
@@ -56,6 +58,9 @@ pub struct Settings {
     pub tls: TlsUse,
     /// Secret key, store, CA and credential files.
     pub data_dir: PathBuf,
+    /// Where the running bridge can be spoken to: `$RUNTIME_DIRECTORY` under systemd, `/run/ior-bridge` for an installed
+    /// bridge, else the data directory.
+    pub runtime_dir: PathBuf,
     /// What acknowledged messages survive.
     pub durability: Durability,
     /// What nobody can exceed.
@@ -230,6 +235,7 @@ impl Settings {
             Some(data_dir) => beside(dir).join(data_dir),
             None => default_data_dir(dir, environment),
         };
+        let runtime_dir = runtime_dir(dir, &data_dir, environment);
         let mut values = layers.values();
         values.insert("host".to_owned(), host.clone());
         values.insert("data_dir".to_owned(), data_dir.display().to_string());
@@ -240,6 +246,7 @@ impl Settings {
             websocket,
             tls,
             data_dir,
+            runtime_dir,
             durability: durability?,
             limits: limits?,
             log,
@@ -340,6 +347,15 @@ fn default_data_dir(dir: &Path, environment: &Environment) -> PathBuf {
         Some(state) => PathBuf::from(state),
         None if dir == Path::new(SYSTEM_CONFIG_DIR) => PathBuf::from(SYSTEM_DATA_DIR),
         None => beside(dir).join("data"),
+    }
+}
+
+fn runtime_dir(dir: &Path, data_dir: &Path, environment: &Environment) -> PathBuf {
+    let runtime = environment.get("RUNTIME_DIRECTORY").and_then(|list| list.split(':').next());
+    match runtime.filter(|runtime| !runtime.is_empty()) {
+        Some(runtime) => PathBuf::from(runtime),
+        None if dir == Path::new(SYSTEM_CONFIG_DIR) => PathBuf::from(SYSTEM_RUNTIME_DIR),
+        None => data_dir.to_owned(),
     }
 }
 

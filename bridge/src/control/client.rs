@@ -1,0 +1,121 @@
+//! The commands' end of the control socket.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+};
+
+use super::{Answer, MAX_LINE, Request, reachable};
+use crate::commands::CommandError;
+
+/// A connection to the running bridge.
+pub struct Client {
+    stream: BufReader<UnixStream>,
+    path: PathBuf,
+}
+
+/// Why a running bridge could not be asked, or did not do what it was asked to.
+#[derive(Debug)]
+pub enum ControlError {
+    /// The socket is there, but not for this user.
+    NotAllowed(PathBuf),
+    /// The connection failed.
+    Failed(PathBuf, io::Error),
+    /// The bridge says why.
+    Refused(String),
+}
+
+impl Client {
+    /// Connects; `None` if no bridge is running there.
+    ///
+    /// # Errors
+    /// There is a socket that cannot be connected to.
+    pub async fn connect(path: &Path) -> Result<Option<Self>, ControlError> {
+        let connected = async {
+            let (short, _dir) = reachable(path)?;
+            UnixStream::connect(short).await
+        };
+        match connected.await {
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), path: path.to_owned() })),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                io::ErrorKind::PermissionDenied => Err(ControlError::NotAllowed(path.to_owned())),
+                _ => Err(ControlError::Failed(path.to_owned(), error)),
+            },
+        }
+    }
+
+    /// Asks one thing, and gives the report that answers it. What follows it can be read from [`Client::line`] or
+    /// [`Client::rest`].
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ControlError> {
+        let mut line = serde_json::to_vec(request).map_err(|error| self.failed(error.into()))?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line).await.map_err(|error| self.failed(error))?;
+        match self.line().await? {
+            Some(answer) => Ok(answer),
+            None => Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
+        }
+    }
+
+    /// The next report; `None` if the bridge has closed the connection.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
+        let mut line = Vec::new();
+        let read = (&mut self.stream).take(MAX_LINE as u64).read_until(b'\n', &mut line).await;
+        if read.map_err(|error| self.failed(error))? == 0 {
+            return Ok(None);
+        }
+        let answer = serde_json::from_slice(&line).map_err(|error| self.failed(error.into()))?;
+        match answer {
+            Answer::Done(report) => {
+                serde_json::from_str(report.get()).map(Some).map_err(|error| self.failed(error.into()))
+            }
+            Answer::Error(error) => Err(ControlError::Refused(error)),
+        }
+    }
+
+    /// The bytes that follow.
+    pub fn rest(&mut self) -> &mut (impl tokio::io::AsyncRead + Unpin) {
+        &mut self.stream
+    }
+
+    fn failed(&self, error: io::Error) -> ControlError {
+        ControlError::Failed(self.path.clone(), error)
+    }
+}
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAllowed(path) => write!(
+                f,
+                "the running bridge is spoken to through {}, which you may not open: be root, or a member of its group \
+                 (sudo usermod -aG ior-bridge $USER, then log in again)",
+                path.display()
+            ),
+            Self::Failed(path, error) => {
+                write!(f, "the running bridge cannot be asked through {}: {error}", path.display())
+            }
+            Self::Refused(error) => f.write_str(error),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
+
+impl From<ControlError> for CommandError {
+    fn from(error: ControlError) -> Self {
+        Self::failed(error)
+    }
+}
