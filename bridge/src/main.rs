@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
-    commands::{CommandError, check, credentials, explain, latency, publish, rotate, run, store, subscribe},
+    commands::{
+        CommandError, check, connections, credentials, devices, explain, latency, publish, rotate, run,
+        status, store, subscribe, watch,
+    },
     configuration,
     settings::Environment,
 };
@@ -33,6 +36,10 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
     let environment = environment();
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => block_on(run::run(&dir, &environment)),
+        Command::Status(args) => block_on(status::run(&args, &dir, &environment)),
+        Command::Watch(args) => block_on(watch::run(args, &dir, &environment)),
+        Command::Devices(args) => block_on(devices::run(&args, &dir, &environment)),
+        Command::Connections(args) => block_on(connections::run(&args, &dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),

@@ -84,7 +84,7 @@ fn select<'r>(registry: &'r Registry, of: Option<&str>) -> Result<Vec<(&'r Conne
             "no device or connection {of:?}: ior-bridge check shows all of them"
         ))),
         ([], true) => {
-            let device = super::explain::find_device(registry, of)?;
+            let device = registry.find_device(of)?;
             let ends: Vec<_> =
                 all().filter(|(connection, end)| registry.end(connection, *end) == device).collect();
             match ends.is_empty() {

@@ -3,25 +3,31 @@
 mod accepted;
 pub mod check;
 mod client;
+pub mod connections;
 pub mod credentials;
 mod data_dir;
+pub mod devices;
 pub mod explain;
 mod failure;
 pub mod latency;
 pub mod publish;
 pub mod rotate;
 pub mod run;
+mod running;
+pub mod status;
 pub mod store;
 pub mod subscribe;
 mod table;
 mod tunnel;
+pub mod watch;
+mod words;
 
 use std::{
     fmt,
     io::{self, Write},
 };
 
-use crate::{document::Problems, tls::TlsError};
+use crate::{document::Problems, registry::FindError, tls::TlsError};
 
 /// A command that did not do what it was asked to: why, and the exit status.
 #[derive(Debug)]
@@ -60,6 +66,12 @@ impl CommandError {
 impl From<Problems> for CommandError {
     fn from(problems: Problems) -> Self {
         Self { message: problems.render_for_stderr(), status: 2 }
+    }
+}
+
+impl From<FindError> for CommandError {
+    fn from(error: FindError) -> Self {
+        Self::usage(error)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{CommandError, explain::find_device, print, print_json};
+use super::{CommandError, print, print_json};
 use crate::{
     configuration::Configuration,
     credentials::{self, CredentialFile, Issuer, Reach},
@@ -46,7 +46,7 @@ pub struct Args {
 /// does not write the new credential files in time (status 1).
 pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let Configuration { settings, registry, .. } = Configuration::load(dir, environment)?;
-    let device = find_device(&registry, &args.device)?;
+    let device = registry.find_device(&args.device)?;
     let change = Change::make(dir, &registry, device)?;
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     // With the lock in hand no bridge can start in the middle.

@@ -1,6 +1,10 @@
 //! `run`: the bridge itself.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
@@ -33,7 +37,7 @@ use crate::{
 /// The configuration is invalid (status 2); the data directory is in use, the secret key, the CA, the store, a file or a
 /// listener fails, or the self-test does (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
-    let started = SystemTime::now();
+    let (started, running_since) = (SystemTime::now(), Instant::now());
     // First: until it is caught, this signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     let mut stop = Stop::new().map_err(CommandError::failed)?;
@@ -98,13 +102,10 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     tokio::spawn(presence.run(broker.events()));
     tokio::spawn(Arc::clone(&rotations).keep());
 
-    let socket = socket_path(settings);
-    let control = Control::open(&socket).map_err(|error| {
-        CommandError::failed(format!("the socket {}: {error}; {}", socket.display(), advice(&error)))
-    })?;
+    let control = Control::open(&socket_path(settings)).await.map_err(CommandError::failed)?;
     let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
     let listeners = listeners.serve(&broker, identity.tls());
-    let addresses = listeners.addresses();
+    let addresses = listeners.follow();
     // Whoever sees that it is ready may change something at once.
     let (reloader, reload) = Reloader::new(Running {
         configuration,
@@ -120,15 +121,22 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         level,
         current: Arc::clone(&current),
     });
-    let bridge = Bridge { broker: Arc::clone(&broker), configuration: current, reload, started };
-    let control = tokio::spawn(control.serve(Arc::new(bridge)));
-    tracing::info!("ready: {addresses}");
+    let ready = format!("ready: {}", addresses.load());
+    let control = control.serve(Bridge {
+        broker: Arc::clone(&broker),
+        configuration: current,
+        addresses,
+        reload,
+        started,
+        running_since,
+    });
+    tracing::info!("{ready}");
     let signal = tokio::select! {
         signal = stop.wait() => signal,
         never = reloader.run(hangup) => match never {},
     };
     tracing::info!("{signal}: stopping");
-    control.abort();
+    control.stop().await;
     broker.stop().await;
     if let Err(error) = rotations.save() {
         tracing::warn!("when previous passwords were used last cannot be written: {error}");

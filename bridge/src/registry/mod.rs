@@ -1,6 +1,7 @@
 //! Devices and connections: `devices.json` and `connections.json`, parsed to plain data, then checked and made into the
 //! [`Registry`] that everything else uses.
 
+pub(crate) mod find;
 mod name;
 mod plain;
 mod validate;
@@ -10,6 +11,7 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
+pub use find::FindError;
 pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError};
 pub use plain::DEFAULT_USER;
 
@@ -137,6 +139,13 @@ impl Device {
     /// What people call it: "Master 1 (4569)".
     pub fn label(&self) -> String {
         format!("{} ({})", self.name, self.code)
+    }
+}
+
+impl Connection {
+    /// `<user>/<id>`: how its topics begin.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.user, self.id)
     }
 }
 
