@@ -26,6 +26,7 @@ use crate::{
     events::{Counters, Event, Events},
     grace::Grace,
     keeping::Keeper,
+    ledger::Ledger,
     limits::{Limit, LimitCounts, Limits},
     listener,
     live::{LiveError, LiveLane, LiveSettings},
@@ -141,19 +142,6 @@ impl Serving {
     }
 }
 
-/// A session as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionInfo {
-    /// The authenticated name.
-    pub name: Arc<str>,
-    /// The Client Identifier.
-    pub client_id: String,
-    /// Whether a client is connected.
-    pub online: bool,
-    /// QoS 1 and 2 messages that wait or are in flight.
-    pub pending: usize,
-}
-
 impl Broker {
     /// Starts a broker that nobody can reach yet. Without a store everything is kept in memory, and gone with the process.
     ///
@@ -199,6 +187,7 @@ impl Broker {
             reconsidering: tokio::sync::Mutex::default(),
             events: Events::new(),
             counters: Counters::default(),
+            ledger: Ledger::default(),
             stopping: AtomicBool::new(false),
             limits: ArcSwap::from_pointee(limits),
         });
@@ -274,17 +263,6 @@ impl Broker {
         self.shared.events.subscribe()
     }
 
-    /// All sessions as they are now.
-    pub fn sessions(&self) -> Vec<SessionInfo> {
-        let info = |session: &crate::session::Session| SessionInfo {
-            name: Arc::clone(&session.name),
-            client_id: session.client_id.to_string(),
-            online: session.is_online(),
-            pending: session.outbound.lock().pending(),
-        };
-        self.shared.sessions.all().iter().map(|session| info(session)).collect()
-    }
-
     /// Whether any client of this authenticated name is connected.
     pub fn is_online(&self, name: &str) -> bool {
         self.shared.sessions.of(name).iter().any(|session| session.is_online())
@@ -295,7 +273,7 @@ impl Broker {
         let counters = &self.shared.counters;
         let sessions = self.shared.sessions.all();
         for session in &sessions {
-            self.shared.count_dropped(session);
+            self.shared.take_counts(session);
         }
         Statistics {
             connected: counters.connected.load(Ordering::Relaxed),
