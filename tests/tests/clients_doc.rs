@@ -86,6 +86,21 @@ fn the_tested_program_of_rumqttc_is_the_documents_without_tls() {
     assert_eq!(tested, read("tests/clients/rumqttc.rs"));
 }
 
+#[test]
+fn the_documents_show_the_sketches_that_are_printed() {
+    let bridge = start();
+    let password = ends(&bridge).0.login.password;
+    for (format, document, language) in
+        [("arduino", "arduino-pubsubclient", "cpp"), ("esp-idf", "esp-idf", "c")]
+    {
+        let mut command = bridge.world().command(&["credentials", "4569", "--format", format]);
+        command.env("IOR_BRIDGE__HOST", "pi.local").env("IOR_BRIDGE__MQTTS__LISTEN", "0.0.0.0:8883");
+        let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let shown = &blocks(&format!("docs/clients/{document}.md"), language)[0];
+        assert_eq!(shown, &without_certificate(&printed).replace(&password, "PASSWORD"), "{document}");
+    }
+}
+
 #[track_caller]
 fn talk_across_a_restart(first: Program, second: Program) {
     let bridge = start();
@@ -121,6 +136,13 @@ fn talk_across_a_restart(first: Program, second: Program) {
         let gone = lines.iter().filter(|line| **line == will).count() > wills;
         (gone && second.times_offline_in(lines) > times).then_some(())
     });
+}
+
+/// With `...` in place of a certificate's lines.
+fn without_certificate(sketch: &str) -> String {
+    let (start, rest) = sketch.split_once("-----BEGIN CERTIFICATE-----\\n\"\n").unwrap();
+    let (_, end) = rest.split_once("    \"-----END").unwrap();
+    format!("{start}-----BEGIN CERTIFICATE-----\\n\"\n    \"...\\n\"\n    \"-----END{end}")
 }
 
 fn start() -> Bridge {
