@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, connections, credentials, devices, explain, latency, publish, rotate, status, store, subscribe,
-    watch,
+    check, completions, connections, credentials, devices, explain, latency, publish, rotate, status, store,
+    subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -52,4 +52,6 @@ pub enum Command {
     Sub(subscribe::Args),
     /// Measure how long messages take from one end of a connection to the other.
     Latency(latency::Args),
+    /// Print what a shell needs to complete the command line.
+    Completions(completions::Args),
 }

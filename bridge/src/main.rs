@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, check, connections, credentials, devices, explain, latency, publish, rotate, run,
-        status, store, subscribe, watch,
+        CommandError, check, completions, connections, credentials, devices, explain, latency, publish,
+        rotate, run, status, store, subscribe, watch,
     },
     configuration,
     settings::Environment,
@@ -48,6 +48,7 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),
         Command::Latency(args) => block_on(latency::run(args)),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 
