@@ -63,7 +63,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         within_limits: Result<(), Limit>,
     ) -> Result<(), Ending> {
         let _inside = self.shared.grace.enter();
-        Counters::add(&self.shared.counters.published, 1);
+        if !self.grant.is_inside() {
+            Counters::add(&self.shared.counters.published, 1);
+        }
         if let Err(limit) = self.limits.check_topic(publish.topic) {
             if let Some(alias) = publish.topic_alias {
                 self.session.inbound.lock().forget_alias(alias);
