@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
-    commands::{CommandError, check, credentials, explain, latency, publish, rotate, run, store, subscribe},
+    commands::{
+        CommandError, backup, check, credentials, explain, latency, publish, restore, rotate, run, store,
+        subscribe,
+    },
     configuration,
     settings::Environment,
 };
@@ -36,6 +39,8 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
+        Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
+        Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),
         Command::Store(args) => store::run(&args, &dir, &environment),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),

@@ -1,6 +1,7 @@
 //! What the command line does: one file per command.
 
 mod accepted;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod credentials;
@@ -9,6 +10,7 @@ pub mod explain;
 mod failure;
 pub mod latency;
 pub mod publish;
+pub mod restore;
 pub mod rotate;
 pub mod run;
 pub mod store;
