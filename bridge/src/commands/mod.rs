@@ -2,6 +2,7 @@
 
 mod accepted;
 pub mod add;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod completions;
@@ -15,6 +16,7 @@ mod find;
 pub mod latency;
 pub mod publish;
 pub mod remove;
+pub mod restore;
 pub mod rotate;
 pub mod run;
 pub mod store;
