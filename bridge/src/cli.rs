@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, completions, connections, credentials, devices, explain, latency, publish, rotate, status, store,
-    subscribe, watch,
+    add, backup, check, completions, connections, credentials, devices, explain, latency, publish, remove,
+    restore, rotate, status, store, subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -40,8 +40,16 @@ pub enum Command {
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.
     Credentials(credentials::Args),
+    /// Add a device or a connection, and write its credential files.
+    Add(add::Args),
+    /// Remove a device or a connection, with all that waits in it.
+    Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
+    /// Write all that this bridge is into one file: configuration, secret key, certificates, waiting messages.
+    Backup(backup::Args),
+    /// Put a backup in the place of what is there.
+    Restore(restore::Args),
     /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.

@@ -8,7 +8,7 @@ mod request;
 mod server;
 mod socket;
 
-pub use answer::Answer;
+pub use answer::{Answer, Backup, Hello, Pause, StoreContents, absolute};
 pub use client::{Client, ControlError};
 pub use request::Request;
 pub use server::{Bridge, Serving};

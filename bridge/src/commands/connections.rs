@@ -5,14 +5,15 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{
-    CommandError, print, print_json,
+    CommandError,
+    find::{Known, find},
+    print, print_json,
     running::Inventory,
     status::waiting,
     table::{Column, grid},
     words::{ago_or_never, number, short_id, size},
 };
 use crate::{
-    registry::find::{self, FindError, Names},
     report::{Connection, Direction, Endpoint, Time},
     settings::Environment,
 };
@@ -40,18 +41,21 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         }
         None => print(&list(&inventory)),
         Some(wanted) => {
-            let connection = find(&inventory.connections, wanted)?;
+            let connection = meant(&inventory.connections, wanted)?;
             if args.json { print_json(&json!(connection)) } else { print(&detail(connection, Time::now())) }
         }
     }
 }
 
-fn find<'a>(connections: &'a [Connection], wanted: &str) -> Result<&'a Connection, FindError> {
-    find::find("connection", connections, wanted, |connection| Names {
-        short: &connection.id,
+fn meant<'a>(connections: &'a [Connection], wanted: &str) -> Result<&'a Connection, CommandError> {
+    let known = connections.iter().map(|connection| Known {
+        thing: connection,
+        user: &connection.user,
+        code: &connection.id,
         full: format!("{}/{}", connection.user, connection.id),
         name: &connection.name,
-    })
+    });
+    find("connection", known, wanted, None)
 }
 
 fn list(inventory: &Inventory) -> String {

@@ -5,14 +5,15 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{
-    CommandError, print, print_json,
+    CommandError,
+    find::{Known, find},
+    print, print_json,
     running::Inventory,
     status::heard,
     table::{Column, grid},
     words::{Style, ago_or_never, number, short_name, size, state},
 };
 use crate::{
-    registry::find::{self, FindError, Names},
     report::{Connection, Device, DeviceLife, Session, Time, Traffic},
     settings::Environment,
 };
@@ -41,18 +42,21 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         }
         None => print(&list(&inventory, style, now)),
         Some(wanted) => {
-            let device = find(&inventory.devices, wanted)?;
+            let device = meant(&inventory.devices, wanted)?;
             if args.json { print_json(&json!(device)) } else { print(&detail(device, &inventory, now)) }
         }
     }
 }
 
-fn find<'a>(devices: &'a [Device], wanted: &str) -> Result<&'a Device, FindError> {
-    find::find("device", devices, wanted, |device| Names {
-        short: device.code.as_str(),
+fn meant<'a>(devices: &'a [Device], wanted: &str) -> Result<&'a Device, CommandError> {
+    let known = devices.iter().map(|device| Known {
+        thing: device,
+        user: &device.user,
+        code: device.code.as_str(),
         full: device.username.clone(),
         name: &device.name,
-    })
+    });
+    find("device", known, wanted, None)
 }
 
 fn list(inventory: &Inventory, style: Style, now: Time) -> String {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{CommandError, print, print_json};
+use super::{CommandError, find::find_device, print, print_json};
 use crate::{
     configuration::Configuration,
     policy::{Action, Rights},
@@ -41,17 +41,15 @@ pub enum ActionArg {
 /// The device is unknown or the configuration invalid (status 2). That it is refused is an answer, not an error.
 pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let registry = Configuration::load(dir, environment)?.registry;
-    let device = registry.find_device(&args.device)?;
+    let device = find_device(&registry, &args.device)?;
     let action = match args.action {
         ActionArg::Publish => Action::Publish,
         ActionArg::Subscribe => Action::Subscribe,
     };
     let user_name = device.user_name();
     let all = Rights::of_all(&registry);
-    let rights = all
-        .iter()
-        .find(|rights| rights.name() == user_name)
-        .ok_or_else(|| CommandError::failed(format!("{user_name} has no rights")))?;
+    let rights = all.iter().find(|rights| rights.name() == user_name);
+    let rights = rights.ok_or_else(|| CommandError::failed(format!("{user_name} has no rights")))?;
     if args.json {
         print_json(&report(device, rights, action, &args.topic))
     } else {

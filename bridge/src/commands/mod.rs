@@ -1,17 +1,24 @@
 //! What the command line does: one file per command.
 
 mod accepted;
+pub mod add;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod completions;
+mod confirm;
 pub mod connections;
 pub mod credentials;
 mod data_dir;
 pub mod devices;
+mod edit;
 pub mod explain;
 mod failure;
+pub(crate) mod find;
 pub mod latency;
 pub mod publish;
+pub mod remove;
+pub mod restore;
 pub mod rotate;
 pub mod run;
 mod running;
@@ -19,6 +26,7 @@ pub mod status;
 pub mod store;
 pub mod subscribe;
 mod table;
+mod take_up;
 mod tunnel;
 pub mod watch;
 mod words;
@@ -28,7 +36,7 @@ use std::{
     io::{self, Write},
 };
 
-use crate::{document::Problems, registry::FindError, tls::TlsError};
+use crate::{document::Problems, tls::TlsError};
 
 /// A command that did not do what it was asked to: why, and the exit status.
 #[derive(Debug)]
@@ -53,9 +61,19 @@ impl CommandError {
         Self { message: String::new(), status }
     }
 
+    /// With a line more.
+    pub(crate) fn and(self, line: &str) -> Self {
+        Self { message: format!("{}\n{line}", self.message), ..self }
+    }
+
     /// What to show on standard error; may be empty.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same for whoever shows it in another way.
+    pub(crate) fn reason(&self) -> &str {
+        self.message.strip_prefix("error: ").unwrap_or(&self.message)
     }
 
     /// 1 or 2.
@@ -67,12 +85,6 @@ impl CommandError {
 impl From<Problems> for CommandError {
     fn from(problems: Problems) -> Self {
         Self { message: problems.render_for_stderr(), status: 2 }
-    }
-}
-
-impl From<FindError> for CommandError {
-    fn from(error: FindError) -> Self {
-        Self::usage(error)
     }
 }
 

@@ -1,9 +1,17 @@
 //! What the running bridge answers.
 
+mod backup;
 mod hello;
+mod restore;
+mod store;
 mod watch;
 
 use std::{io, time::Duration};
+
+pub use backup::Backup;
+pub use hello::{Hello, absolute};
+pub use restore::Pause;
+pub use store::StoreContents;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -58,13 +66,16 @@ pub(super) async fn answer(
 ) -> io::Result<()> {
     let bridge = &desk.bridge;
     match request {
-        Request::Hello => send(out, &Answer::done(&hello::hello())).await,
+        Request::Hello => send(out, &Answer::done(&hello::hello(bridge))).await,
         Request::Status => send(out, &Answer::done(&Status::of(bridge))).await,
         Request::Watch(filter) => {
             // There are others for those who stay.
             drop(place);
             watch::watch(desk, filter, asker, out).await
         }
+        Request::Backup => backup::backup(bridge, out).await,
+        Request::Restore => restore::restore(bridge, asker, out).await,
+        Request::Store => send(out, &Answer::of(store::contents(bridge).await)).await,
         Request::Reload => send(out, &Answer::of(bridge.reload.reload().await)).await,
     }
 }

@@ -12,14 +12,14 @@ use ior_broker::Broker;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::{UnixStream, unix::OwnedReadHalf},
-    sync::{Semaphore, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
 use super::{
-    Answer, Control, MAX_REQUEST,
-    answer::{answer, send},
+    Answer, Control, MAX_REQUEST, Request,
+    answer::{Pause, answer, send},
 };
 use crate::{configuration::Configuration, listeners::Addresses, reload::ReloadHandle};
 
@@ -45,6 +45,8 @@ pub struct Bridge {
     pub addresses: Arc<ArcSwap<Addresses>>,
     /// Has the configuration taken up anew.
     pub reload: ReloadHandle,
+    /// Has the bridge stand still.
+    pub pauses: mpsc::Sender<Pause>,
     /// When the bridge was started, by the system's clock.
     pub started: SystemTime,
     /// The same by one that nobody sets.
@@ -118,9 +120,12 @@ async fn serve(control: Control, desk: Arc<Desk>) {
     drop(control);
     let all_answered = async { while askers.join_next().await.is_some() {} };
     let _ = timeout(STOPPING_TIME, all_answered).await;
+    // Whoever restores a backup waits until the rest has stopped.
+    askers.detach_all();
 }
 
 async fn serve_one(desk: &Desk, stream: UnixStream, gave_way: oneshot::Receiver<()>) -> io::Result<()> {
+    let is_owner = is_owner(&stream);
     let (read, mut write) = stream.into_split();
     let mut asker = BufReader::new(read.take(MAX_REQUEST));
     let mut line = Vec::new();
@@ -133,7 +138,11 @@ async fn serve_one(desk: &Desk, stream: UnixStream, gave_way: oneshot::Receiver<
         _ = gave_way => return Ok(()),
         () = stop(&mut stopping) => return Ok(()),
     }
-    match serde_json::from_slice(&line) {
+    match serde_json::from_slice::<Request>(&line) {
+        Ok(request) if request.is_for_owner() && !is_owner => {
+            let error = "only root and the bridge's own user may do this, since it gives and takes the secret key: use sudo";
+            send(&mut write, &Answer::Error(error.to_owned())).await
+        }
         Ok(request) => {
             let place = desk.places.acquire().await.map_err(io::Error::other)?;
             answer(desk, request, place, asker, &mut write).await
@@ -153,4 +162,10 @@ async fn serve_one(desk: &Desk, stream: UnixStream, gave_way: oneshot::Receiver<
 pub(super) async fn stop(stopping: &mut watch::Receiver<bool>) {
     // An error says that nobody can tell any more, which happens at the end only.
     let _ = stopping.wait_for(|stops| *stops).await;
+}
+
+/// Whether root or the bridge's user asks.
+fn is_owner(stream: &UnixStream) -> bool {
+    let asker = stream.peer_cred().map(|credentials| credentials.uid());
+    asker.is_ok_and(|user| user == 0 || user == rustix::process::geteuid().as_raw())
 }

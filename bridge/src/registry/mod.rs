@@ -1,7 +1,6 @@
 //! Devices and connections: `devices.json` and `connections.json`, parsed to plain data, then checked and made into the
 //! [`Registry`] that everything else uses.
 
-pub(crate) mod find;
 mod name;
 mod plain;
 mod validate;
@@ -11,9 +10,8 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
-pub use find::FindError;
-pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError};
-pub use plain::DEFAULT_USER;
+pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError, id_from_name};
+pub use plain::{DEFAULT_USER, MAX_LABEL};
 
 use crate::{
     document::{Problem, Problems, Source},
@@ -143,8 +141,8 @@ impl Device {
 }
 
 impl Connection {
-    /// `<user>/<id>`: how its topics begin.
-    pub fn path(&self) -> String {
+    /// `<user>/<id>`: unique, and what its topics begin with.
+    pub fn full_id(&self) -> String {
         format!("{}/{}", self.user, self.id)
     }
 }

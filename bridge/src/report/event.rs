@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 use crate::{
+    commands::{
+        CommandError,
+        find::{find_connection, find_device},
+    },
     configuration::Configuration,
     diary::{echo, what_happened},
     registry::{Connection, Device, End},
@@ -159,7 +163,7 @@ impl Names {
     pub fn new(configuration: Arc<Configuration>) -> Self {
         let registry = &configuration.registry;
         let devices = registry.devices().iter().map(|device| (device.user_name(), device.label())).collect();
-        let connections = registry.connections().iter().map(Connection::path).collect();
+        let connections = registry.connections().iter().map(Connection::full_id).collect();
         Self { devices, connections, configuration }
     }
 
@@ -240,7 +244,7 @@ impl Names {
     /// The devices of a connection.
     fn ends(&self, connection: &str) -> Vec<String> {
         let registry = &self.configuration.registry;
-        let found = registry.connections().iter().find(|found| found.path() == connection);
+        let found = registry.connections().iter().find(|found| found.full_id() == connection);
         let ends = |connection| End::BOTH.map(|end| registry.end(connection, end).user_name()).into();
         found.map(ends).unwrap_or_default()
     }
@@ -269,12 +273,14 @@ impl Wanted {
     /// There is none of that name, or more than one.
     pub fn new(filter: Filter, configuration: &Configuration) -> Result<Self, String> {
         let registry = &configuration.registry;
-        let device = filter.device.map(|device| registry.find_device(&device).map(Device::user_name));
-        let connection =
-            filter.connection.map(|connection| registry.find_connection(&connection).map(Connection::path));
+        let device = filter.device.map(|device| find_device(registry, &device).map(Device::user_name));
+        let connection = filter
+            .connection
+            .map(|connection| find_connection(registry, &connection, None).map(Connection::full_id));
+        let why = |error: CommandError| error.reason().to_owned();
         Ok(Self {
-            device: device.transpose().map_err(|error| error.to_string())?,
-            connection: connection.transpose().map_err(|error| error.to_string())?,
+            device: device.transpose().map_err(why)?,
+            connection: connection.transpose().map_err(why)?,
             kinds: filter.kinds,
         })
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     configuration::Configuration,
-    control::Bridge,
+    control::{Bridge, absolute},
     registry::{Connection as ConfiguredConnection, Device as ConfiguredDevice, End, Registry},
     settings::{STORE_DIR, Settings, key_of},
 };
@@ -66,7 +66,7 @@ impl Connection {
         let of = |connection: &ConfiguredConnection| {
             let [from, to] = End::BOTH.map(|end| registry.end(connection, end));
             let direction = |device: &ConfiguredDevice| {
-                let name = format!("{}/{}", connection.path(), device.code);
+                let name = format!("{}/{}", connection.full_id(), device.code);
                 flows.as_ref().map(|flows| flows.get(&*name).map(Direction::from).unwrap_or_default())
             };
             let live = direction(from).zip(direction(to));
@@ -115,11 +115,6 @@ impl Process {
             data_dir: absolute(&configuration.settings.data_dir),
         }
     }
-}
-
-/// The working directory of whoever reads this is another one.
-fn absolute(path: &std::path::Path) -> std::path::PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 impl Store {

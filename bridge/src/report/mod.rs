@@ -5,7 +5,7 @@ mod event;
 mod gather;
 mod time;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use event::{Event, Filter, Kind};
 pub(crate) use event::{Names, Wanted};
@@ -45,9 +45,9 @@ pub struct Process {
     /// The host that credential files name.
     pub host: String,
     /// The configuration directory.
-    pub config: PathBuf,
+    pub config: String,
     /// The data directory.
-    pub data_dir: PathBuf,
+    pub data_dir: String,
 }
 
 /// Where devices connect.
@@ -73,7 +73,7 @@ pub struct Store {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Its directory.
-    pub directory: PathBuf,
+    pub directory: String,
     /// How large its files are, in bytes.
     pub bytes: u64,
     /// How much of that is free for what is to come, in bytes.
