@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, credentials, explain, latency, publish, rotate, store, subscribe};
+use crate::commands::{
+    add, check, completions, credentials, explain, latency, publish, remove, rotate, store, subscribe,
+};
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
 ///
@@ -29,6 +31,10 @@ pub enum Command {
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.
     Credentials(credentials::Args),
+    /// Add a device or a connection, and write its credential files.
+    Add(add::Args),
+    /// Remove a device or a connection, with all that waits in it.
+    Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
     /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
@@ -41,4 +47,6 @@ pub enum Command {
     Sub(subscribe::Args),
     /// Measure how long messages take from one end of a connection to the other.
     Latency(latency::Args),
+    /// Print what a shell needs to complete the command line.
+    Completions(completions::Args),
 }

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
-    commands::{CommandError, check, credentials, explain, latency, publish, rotate, run, store, subscribe},
+    commands::{
+        CommandError, add, check, completions, credentials, explain, latency, publish, remove, rotate, run,
+        store, subscribe,
+    },
     configuration,
     settings::Environment,
 };
@@ -35,12 +38,15 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Run => block_on(run::run(&dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
+        Command::Add(args) => block_on(add::run(&args, &dir, &environment)),
+        Command::Remove(args) => block_on(remove::run(&args, &dir, &environment)),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
         Command::Store(args) => store::run(&args, &dir, &environment),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),
         Command::Latency(args) => block_on(latency::run(args)),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

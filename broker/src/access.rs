@@ -80,6 +80,12 @@ pub trait Grant: Send + Sync + 'static {
     /// different names can never reach each other's.
     fn name(&self) -> &str;
 
+    /// Whether this is a client of the embedder's own, connected with [`crate::Broker::connect_inside`]: then nobody is told
+    /// of it, it is not counted, and it is never held back.
+    fn is_inside(&self) -> bool {
+        false
+    }
+
     /// May the client publish to this Topic Name, retained messages and its Will included?
     fn may_publish(&self, topic: &str) -> bool;
 

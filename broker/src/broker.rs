@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
+    io::DuplexStream,
     net::TcpListener,
     sync::{broadcast, watch},
     task::{AbortHandle, JoinHandle},
@@ -34,7 +35,7 @@ use crate::{
     retained::{Retained, RetainedLimits},
     revocation::Reconsidered,
     routing::deliver_live,
-    session::Registry,
+    session::{Registry, Session},
     shared::{Index, Shared},
     store::{Contents, Health, OpenError, Store, StoreSettings},
     transport::Transport,
@@ -205,6 +206,15 @@ impl Broker {
         Serving { accept }
     }
 
+    /// Connects a client of the embedder's own, without any network: what is written to the stream are its packets, and what
+    /// is read are the broker's. It logs in like any other, and [`Access::login`] knows it by [`Channel::Inside`]; see
+    /// [`crate::access::Grant::is_inside`] for what such a client is spared.
+    ///
+    /// [`Channel::Inside`]: crate::transport::Channel::Inside
+    pub fn connect_inside(&self) -> DuplexStream {
+        listener::connect_inside(&self.shared)
+    }
+
     /// Other limits hold from now on: for connections and sessions that begin, and for what is asked anew each time.
     /// Whoever is connected keeps what was announced at the login.
     pub fn set_limits(&self, limits: Limits) {
@@ -268,10 +278,17 @@ impl Broker {
         self.shared.sessions.of(name).iter().any(|session| session.is_online())
     }
 
+    /// Without those of the embedder's own.
+    pub(crate) fn sessions_of_clients(&self) -> Vec<Arc<Session>> {
+        let mut sessions = self.shared.sessions.all();
+        sessions.retain(|session| !session.is_inside());
+        sessions
+    }
+
     /// What was counted since the start.
     pub fn statistics(&self) -> Statistics {
         let counters = &self.shared.counters;
-        let sessions = self.shared.sessions.all();
+        let sessions = self.sessions_of_clients();
         for session in &sessions {
             self.shared.take_counts(session);
         }

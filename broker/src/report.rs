@@ -95,12 +95,12 @@ pub struct StoreInfo {
 impl Broker {
     /// All sessions as they are now.
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        self.shared.sessions.all().iter().map(|session| SessionInfo::of(session)).collect()
+        self.sessions_of_clients().iter().map(|session| SessionInfo::of(session)).collect()
     }
 
     /// All names that have logged in since the start, or were seen before, as far as they may log in now.
     pub fn names(&self) -> Vec<NameInfo> {
-        for session in self.shared.sessions.all() {
+        for session in self.sessions_of_clients() {
             self.shared.take_counts(&session);
         }
         self.shared.forget_unknown_names();
@@ -109,7 +109,7 @@ impl Broker {
 
     /// All flows that there are now, as far as something was published in them since the start, or waits.
     pub fn flows(&self) -> Vec<FlowInfo> {
-        let sessions = self.shared.sessions.all();
+        let sessions = self.sessions_of_clients();
         for session in &sessions {
             self.shared.take_counts(session);
         }

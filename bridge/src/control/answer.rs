@@ -2,6 +2,7 @@
 
 mod hello;
 
+pub use hello::{Hello, absolute};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -41,7 +42,7 @@ pub(super) async fn answer(
     out: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
     match request {
-        Request::Hello => send(out, &Answer::done(&hello::hello())).await,
+        Request::Hello => send(out, &Answer::done(&hello::hello(bridge))).await,
         Request::Reload => send(out, &Answer::of(bridge.reload.reload().await)).await,
     }
 }

@@ -65,7 +65,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
     ) -> Result<(), Ending> {
         let shared = self.shared;
         let _inside = shared.grace.enter();
-        Counters::add(&shared.counters.published, 1);
+        if !self.grant.is_inside() {
+            Counters::add(&shared.counters.published, 1);
+        }
         if let Err(limit) = self.limits.check_topic(publish.topic) {
             if let Some(alias) = publish.topic_alias {
                 self.session.inbound.lock().forget_alias(alias);

@@ -238,6 +238,11 @@ impl Session {
         matches!(self.lifetime.lock().presence, SessionPresence::Online)
     }
 
+    /// Whether it is that of a client of the embedder's own.
+    pub fn is_inside(&self) -> bool {
+        self.lifetime.lock().grant.as_ref().is_some_and(|grant| grant.is_inside())
+    }
+
     /// Since when the session is without a connection; `None` while it has one or after its end.
     pub fn offline_since(&self) -> Option<Instant> {
         match self.lifetime.lock().presence {
