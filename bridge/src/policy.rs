@@ -276,7 +276,7 @@ impl Rights {
 
     /// The connection in which the device may publish to this Topic Name: its position and its id.
     fn own_connection(&self, topic: &str) -> Result<(usize, &str), Refused<'_>> {
-        if topic.is_empty() || topic.contains(['+', '#', '\0']) {
+        if topic.is_empty() || topic.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0)) {
             return Err(Refused::NotATopic);
         }
         let mut levels = topic.splitn(4, '/');
