@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{add, check, credentials, explain, latency, publish, remove, rotate, store, subscribe};
+use crate::commands::{
+    add, backup, check, completions, credentials, explain, latency, publish, remove, restore, rotate, store,
+    subscribe,
+};
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
 ///
@@ -35,6 +38,10 @@ pub enum Command {
     Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
+    /// Write all that this bridge is into one file: configuration, secret key, certificates, waiting messages.
+    Backup(backup::Args),
+    /// Put a backup in the place of what is there.
+    Restore(restore::Args),
     /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.
@@ -45,4 +52,6 @@ pub enum Command {
     Sub(subscribe::Args),
     /// Measure how long messages take from one end of a connection to the other.
     Latency(latency::Args),
+    /// Print what a shell needs to complete the command line.
+    Completions(completions::Args),
 }

@@ -2,8 +2,10 @@
 
 mod accepted;
 pub mod add;
+pub mod backup;
 pub mod check;
 mod client;
+pub mod completions;
 mod confirm;
 pub mod credentials;
 mod data_dir;
@@ -14,6 +16,7 @@ mod find;
 pub mod latency;
 pub mod publish;
 pub mod remove;
+pub mod restore;
 pub mod rotate;
 pub mod run;
 pub mod store;

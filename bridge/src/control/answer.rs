@@ -1,8 +1,16 @@
 //! What the running bridge answers.
 
+mod backup;
 mod hello;
+mod restore;
+mod store;
 
+pub use backup::Backup;
 pub use hello::{Hello, absolute};
+pub use restore::Pause;
+pub(super) use restore::restore;
+pub use store::StoreContents;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -43,6 +51,10 @@ pub(super) async fn answer(
 ) -> std::io::Result<()> {
     match request {
         Request::Hello => send(out, &Answer::done(&hello::hello(bridge))).await,
+        Request::Backup => backup::backup(bridge, out).await,
+        Request::Store => send(out, &Answer::of(store::contents(bridge).await)).await,
+        // Its asker has to be listened to as well.
+        Request::Restore => Ok(()),
         Request::Reload => send(out, &Answer::of(bridge.reload.reload().await)).await,
     }
 }
