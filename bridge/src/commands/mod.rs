@@ -9,6 +9,7 @@ pub mod completions;
 mod confirm;
 pub mod credentials;
 mod data_dir;
+pub mod disable;
 mod edit;
 pub mod explain;
 mod failure;
