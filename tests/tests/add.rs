@@ -257,6 +257,7 @@ fn a_bridge_that_refuses_is_told_with_what_stands_in_the_file() {
         bridge.process().id()
     );
     assert!(said.contains(&process) && said.contains("data/credentials"), "{said}");
+    assert!(said.ends_with("the bridge takes the change up by itself\n"), "{said}");
     assert!(read(bridge.world(), "connections.json").contains("One - Two"));
     fs::remove_file(&obstacle).unwrap();
     bridge.after("configuration reloaded: connection added: default/one-two", || bridge.reload());

@@ -223,7 +223,9 @@ async fn within<T>(
 ) -> Result<T, String> {
     match timeout(time, answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(ControlError::Refused(why))) => Err(format!("refuses: {why}")),
+        Ok(Err(ControlError::Refused(why))) => Err(format!(
+            "refuses: {why}\nWhat runs stays as it was. Once that is put right, the bridge takes the change up by itself"
+        )),
         Ok(Err(error)) => Err(format!("does not answer: {error}")),
         Err(_) => Err(format!("has not answered within {} s: its log may tell why", time.as_secs())),
     }
