@@ -120,7 +120,7 @@ fn it_asks_first() {
         assert_eq!(status, 1, "{said}");
         for words in [
             "connection default/a: One (1) with Two (2)",
-            "Messages that wait there, and retained ones, are lost then.",
+            "Messages that wait there are lost.",
             "Remove that? [y/N]",
             "not confirmed: nothing was changed",
         ] {
@@ -130,12 +130,31 @@ fn it_asks_first() {
     }
     let (status, said) = on_a_terminal(&world, "remove device 1 --with-connections", "y");
     assert_eq!(status, 0, "{said}");
-    for words in ["device One (1), which is disconnected then", "default/a", "default/c", "were removed from"]
+    for words in ["device One (1)", "may not log in any more", "default/a", "default/c", "were removed from"]
     {
         assert!(said.contains(words), "{said}");
     }
     let connections: Value = serde_json::from_str(&read(&world, "connections.json")).unwrap();
     assert_eq!(connections["connections"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn it_tells_how_many_messages_wait() {
+    let bridge = world().start();
+    let asked = |command| on_a_terminal(bridge.world(), command, "n").1;
+    let said = asked("remove connection a");
+    assert!(said.contains("No message waits there now."), "{said}");
+    for connection in ["a", "c"] {
+        let [from, to] = ends(&bridge, connection);
+        let (mut away, _) = bridge.connect_persistent(V5, &to);
+        away.subscribe(&to.subscribe, 1);
+        away.disconnect();
+        bridge.connect(V5, &from).publish(&from.publish, "waits", 1);
+    }
+    let said = asked("remove connection a");
+    assert!(said.contains("The message that waits there now is lost."), "{said}");
+    let said = asked("remove device 1 --with-connections");
+    assert!(said.contains("2 messages that wait there now are lost."), "{said}");
 }
 
 /// Regression: no bridge saw that the connection was gone meanwhile, so what had waited in it was delivered.
