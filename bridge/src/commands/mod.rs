@@ -11,6 +11,7 @@ pub mod connections;
 pub mod credentials;
 mod data_dir;
 pub mod devices;
+pub mod disable;
 mod edit;
 pub mod explain;
 mod failure;
