@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    backup, check, credentials, explain, latency, publish, restore, rotate, store, subscribe,
+    add, backup, check, completions, credentials, explain, latency, publish, remove, restore, rotate, store,
+    subscribe,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -31,6 +32,10 @@ pub enum Command {
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.
     Credentials(credentials::Args),
+    /// Add a device or a connection, and write its credential files.
+    Add(add::Args),
+    /// Remove a device or a connection, with all that waits in it.
+    Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
     /// Write all that this bridge is into one file: configuration, secret key, certificates, waiting messages.
@@ -47,4 +52,6 @@ pub enum Command {
     Sub(subscribe::Args),
     /// Measure how long messages take from one end of a connection to the other.
     Latency(latency::Args),
+    /// Print what a shell needs to complete the command line.
+    Completions(completions::Args),
 }

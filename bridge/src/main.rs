@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, backup, check, credentials, explain, latency, publish, restore, rotate, run, store,
-        subscribe,
+        CommandError, add, backup, check, completions, credentials, explain, latency, publish, remove, restore,
+        rotate, run, store, subscribe,
     },
     configuration,
     settings::Environment,
@@ -38,6 +38,8 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Run => block_on(run::run(&dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
+        Command::Add(args) => block_on(add::run(&args, &dir, &environment)),
+        Command::Remove(args) => block_on(remove::run(&args, &dir, &environment)),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
         Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
         Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),
@@ -46,6 +48,7 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),
         Command::Latency(args) => block_on(latency::run(args)),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

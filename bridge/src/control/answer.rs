@@ -6,13 +6,12 @@ mod restore;
 mod store;
 
 pub use backup::Backup;
-pub use hello::Hello;
+pub use hello::{Hello, absolute};
 pub use restore::Pause;
 pub(super) use restore::restore;
-pub use store::StoreContents;
-
 use serde::Serialize;
 use serde_json::value::RawValue;
+pub use store::StoreContents;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{Bridge, Request};
@@ -50,7 +49,7 @@ pub(super) async fn answer(
     out: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
     match request {
-        Request::Hello => send(out, &Answer::done(&hello::hello())).await,
+        Request::Hello => send(out, &Answer::done(&hello::hello(bridge))).await,
         Request::Backup => backup::backup(bridge, out).await,
         Request::Store => send(out, &Answer::of(store::contents(bridge).await)).await,
         // Its asker has to be listened to as well.

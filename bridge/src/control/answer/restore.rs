@@ -31,7 +31,7 @@ pub(crate) async fn restore(
     if asked.is_err() || has_stopped.await.is_err() {
         return send(out, &Answer::Error("the bridge is stopping".to_owned())).await;
     }
-    send(out, &Answer::done(&hello())).await?;
+    send(out, &Answer::done(&hello(bridge))).await?;
     let mut end = [0];
     // Whatever comes of it: the bridge starts again.
     let _ = timeout(REPLACING, read.read(&mut end)).await;
