@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, add, backup, check, completions, credentials, explain, latency, publish, remove, restore,
-        rotate, run, store, subscribe,
+        CommandError, add, backup, check, completions, credentials, explain, latency, publish, remove,
+        restore, rotate, run, store, subscribe,
     },
     configuration,
     settings::Environment,

@@ -1,8 +1,8 @@
 //! What the command line does: one file per command.
 
 mod accepted;
-pub mod backup;
 pub mod add;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod completions;
@@ -15,8 +15,8 @@ mod failure;
 mod find;
 pub mod latency;
 pub mod publish;
-pub mod restore;
 pub mod remove;
+pub mod restore;
 pub mod rotate;
 pub mod run;
 pub mod store;
