@@ -9,9 +9,10 @@ pub use backup::Backup;
 pub use hello::{Hello, absolute};
 pub use restore::Pause;
 pub(super) use restore::restore;
+pub use store::StoreContents;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
-pub use store::StoreContents;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::{Bridge, Request};
