@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, check, completions, credentials, doctor, explain, latency, publish, remove, restore, rotate,
-    store, subscribe,
+    add, backup, check, completions, connections, credentials, devices, doctor, explain, latency, publish,
+    remove, restore, rotate, status, store, subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -28,6 +28,14 @@ pub struct Cli {
 pub enum Command {
     /// Run the bridge until SIGTERM or Ctrl-C.
     Run,
+    /// Show what the running bridge does: listeners, store, devices and connections.
+    Status(status::Args),
+    /// Show what happens in the running bridge, as it happens.
+    Watch(watch::Args),
+    /// Show all devices, or one in detail.
+    Devices(devices::Args),
+    /// Show all connections, or one in detail.
+    Connections(connections::Args),
     /// Check the configuration and the data directory, and show who may do what.
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.

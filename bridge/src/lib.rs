@@ -20,6 +20,7 @@ pub mod presence;
 mod quantities;
 pub mod registry;
 pub mod reload;
+pub mod report;
 pub mod rotation;
 pub mod secrets;
 pub mod self_test;

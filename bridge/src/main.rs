@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, add, backup, check, completions, credentials, doctor, explain, latency, publish,
-        remove, restore, rotate, run, store, subscribe,
+        CommandError, add, backup, check, completions, connections, credentials, devices, doctor, explain,
+        latency, publish, remove, restore, rotate, run, status, store, subscribe, watch,
     },
     configuration,
     settings::Environment,
@@ -36,6 +36,10 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
     let environment = environment();
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => block_on(run::run(&dir, &environment)),
+        Command::Status(args) => block_on(status::run(&args, &dir, &environment)),
+        Command::Watch(args) => block_on(watch::run(args, &dir, &environment)),
+        Command::Devices(args) => block_on(devices::run(&args, &dir, &environment)),
+        Command::Connections(args) => block_on(connections::run(&args, &dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
         Command::Add(args) => block_on(add::run(&args, &dir, &environment)),

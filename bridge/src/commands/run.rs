@@ -1,6 +1,12 @@
 //! `run`: the bridge itself.
 
-use std::{fmt, os::unix::process::CommandExt, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    os::unix::process::CommandExt,
+    path::Path,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
@@ -37,7 +43,7 @@ use crate::{
 /// The configuration is invalid (status 2); the data directory is in use, the secret key, the CA, the store, a file or a
 /// listener fails, or the self-test does (status 1).
 pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
-    let started = SystemTime::now();
+    let (started, running_since) = (SystemTime::now(), Instant::now());
     // First: until it is caught, this signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     let mut stop = Stop::new().map_err(CommandError::failed)?;
@@ -99,6 +105,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
     let limits = settings.limits.for_broker();
     let took = self_test.run(&broker, &live, &limits).await.map_err(CommandError::failed)?;
+    broker.forget_counts();
     tracing::info!("self-test passed in {} ms", took.as_millis());
 
     let labels = Labels::new(registry);
@@ -107,13 +114,10 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     tokio::spawn(presence.run(broker.events()));
     tokio::spawn(Arc::clone(&rotations).keep());
 
-    let socket = socket_path(settings);
-    let control = Control::open(&socket).map_err(|error| {
-        CommandError::failed(format!("the socket {}: {error}; {}", socket.display(), advice(&error)))
-    })?;
+    let control = Control::open(&socket_path(settings)).await.map_err(CommandError::failed)?;
     let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
     let listeners = listeners.serve(&broker, identity.tls());
-    let addresses = listeners.addresses();
+    let addresses = listeners.follow();
     // Whoever sees that it is ready may change something at once.
     let (reloader, reload) = Reloader::new(Running {
         configuration,
@@ -130,16 +134,24 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         current: Arc::clone(&current),
     });
     let (pauses, mut pause) = mpsc::channel(1);
-    let bridge = Bridge { broker: Arc::clone(&broker), configuration: current, reload, pauses, started };
-    let control = tokio::spawn(control.serve(Arc::new(bridge)));
-    tracing::info!("ready: {addresses}");
+    let ready = format!("ready: {}", addresses.load());
+    let control = control.serve(Bridge {
+        broker: Arc::clone(&broker),
+        configuration: current,
+        addresses,
+        reload,
+        pauses,
+        started,
+        running_since,
+    });
+    tracing::info!("{ready}");
     let end = tokio::select! {
         signal = stop.wait() => End::Signal(signal),
         Some(pause) = pause.recv() => End::Pause(pause),
         never = reloader.run(hangup) => match never {},
     };
     tracing::info!("{end}: stopping");
-    control.abort();
+    control.stop().await;
     broker.stop().await;
     if let Err(error) = rotations.save() {
         tracing::warn!("when previous passwords were used last cannot be written: {error}");

@@ -9,11 +9,12 @@ use tokio::{
     task::block_in_place,
 };
 
-use super::{Answer, Bridge, send};
+use super::{Answer, send};
 use crate::{
     archive::Manifest,
     backup::{self, Parts, StoreFile},
     configuration::Configuration,
+    control::Bridge,
     storage::advice,
 };
 

@@ -6,7 +6,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, Bridge, hello::hello, send};
+use super::{Answer, hello::hello, send};
+use crate::control::Bridge;
 
 /// How long whoever asked may take to replace the files.
 const REPLACING: Duration = Duration::from_secs(120);
@@ -20,9 +21,9 @@ pub struct Pause {
 }
 
 /// Answers when the bridge stands still. It starts again when the asker closes the connection, or is gone.
-pub(crate) async fn restore(
+pub(super) async fn restore(
     bridge: &Bridge,
-    read: &mut (impl AsyncRead + Unpin),
+    mut asker: impl AsyncRead + Unpin,
     out: &mut (impl AsyncWrite + Unpin),
 ) -> io::Result<()> {
     let (stopped, has_stopped) = oneshot::channel();
@@ -34,7 +35,7 @@ pub(crate) async fn restore(
     send(out, &Answer::done(&hello(bridge))).await?;
     let mut end = [0];
     // Whatever comes of it: the bridge starts again.
-    let _ = timeout(REPLACING, read.read(&mut end)).await;
+    let _ = timeout(REPLACING, asker.read(&mut end)).await;
     drop(go_on);
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
 use ior_broker::store::{Inventory, KeptSession, Totals};
 use serde::{Deserialize, Serialize};
 
-use super::Bridge;
+use crate::control::Bridge;
 
 /// What the store holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
