@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, completions, credentials, explain, latency, publish, rotate, store, subscribe};
+use crate::commands::{
+    add, backup, check, completions, credentials, explain, latency, publish, remove, restore, rotate, store,
+    subscribe,
+};
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
 ///
@@ -29,8 +32,16 @@ pub enum Command {
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.
     Credentials(credentials::Args),
+    /// Add a device or a connection, and write its credential files.
+    Add(add::Args),
+    /// Remove a device or a connection, with all that waits in it.
+    Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
+    /// Write all that this bridge is into one file: configuration, secret key, certificates, waiting messages.
+    Backup(backup::Args),
+    /// Put a backup in the place of what is there.
+    Restore(restore::Args),
     /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.

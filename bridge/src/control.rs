@@ -7,7 +7,7 @@ mod client;
 mod request;
 mod server;
 
-pub use answer::Answer;
+pub use answer::{Answer, Backup, Hello, Pause, StoreContents, absolute};
 pub use client::{Client, ControlError};
 pub use request::Request;
 pub use server::{Bridge, Control};

@@ -1,6 +1,8 @@
 //! The bridge: turns `config/*.json` into ACL-restricted topic pairs on an embedded MQTT broker.
 #![forbid(unsafe_code)]
 
+pub mod archive;
+pub mod backup;
 pub mod cli;
 pub mod commands;
 pub mod configuration;

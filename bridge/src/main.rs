@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, check, completions, credentials, explain, latency, publish, rotate, run, store,
-        subscribe,
+        CommandError, add, backup, check, completions, credentials, explain, latency, publish, remove,
+        restore, rotate, run, store, subscribe,
     },
     configuration,
     settings::Environment,
@@ -38,7 +38,11 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Run => block_on(run::run(&dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
+        Command::Add(args) => block_on(add::run(&args, &dir, &environment)),
+        Command::Remove(args) => block_on(remove::run(&args, &dir, &environment)),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
+        Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
+        Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),
         Command::Store(args) => store::run(&args, &dir, &environment),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),

@@ -51,7 +51,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// changes.
 const LOOK: Duration = Duration::from_secs(60);
 
-const UNCHANGED: &str = "nothing has changed";
+/// What is told of a reload that changes nothing.
+pub(crate) const UNCHANGED: &str = "nothing has changed";
 
 /// The parts of a running bridge that follow the configuration.
 pub struct Running {
@@ -137,7 +138,7 @@ impl Reloader {
         let mut again = None;
         loop {
             let mut request = None;
-            let asked = tokio::select! {
+            let mut asked = tokio::select! {
                 Some(()) = hangup.recv() => true,
                 Some(asked) = self.requests.recv() => {
                     request = Some(asked);
@@ -148,7 +149,14 @@ impl Reloader {
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => false,
             };
             if !asked {
-                self.watch.settle().await;
+                // Whoever asks has written all that shall be taken up.
+                tokio::select! {
+                    () = self.watch.settle() => {}
+                    Some(waiting) = self.requests.recv() => {
+                        request = Some(waiting);
+                        asked = true;
+                    }
+                }
             }
             // Before it is read: what changes afterwards is noticed, wherever a file leads by now.
             self.watch.set(&files(&self.running.configuration));

@@ -11,6 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 use tokio::{
+    io::DuplexStream,
     net::TcpListener,
     sync::{broadcast, watch},
     task::{AbortHandle, JoinHandle},
@@ -26,6 +27,7 @@ use crate::{
     events::{Counters, Event, Events},
     grace::Grace,
     keeping::Keeper,
+    ledger::Ledger,
     limits::{Limit, LimitCounts, Limits},
     listener,
     live::{LiveError, LiveLane, LiveSettings},
@@ -33,9 +35,9 @@ use crate::{
     retained::{Retained, RetainedLimits},
     revocation::Reconsidered,
     routing::deliver_live,
-    session::Registry,
+    session::{Registry, Session},
     shared::{Index, Shared},
-    store::{Contents, Health, OpenError, Store, StoreSettings},
+    store::{Contents, Health, Inventory, OpenError, Snapshot, Store, StoreError, StoreSettings},
     transport::Transport,
     unkept::Unkept,
 };
@@ -141,19 +143,6 @@ impl Serving {
     }
 }
 
-/// A session as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionInfo {
-    /// The authenticated name.
-    pub name: Arc<str>,
-    /// The Client Identifier.
-    pub client_id: String,
-    /// Whether a client is connected.
-    pub online: bool,
-    /// QoS 1 and 2 messages that wait or are in flight.
-    pub pending: usize,
-}
-
 impl Broker {
     /// Starts a broker that nobody can reach yet. Without a store everything is kept in memory, and gone with the process.
     ///
@@ -199,6 +188,7 @@ impl Broker {
             reconsidering: tokio::sync::Mutex::default(),
             events: Events::new(),
             counters: Counters::default(),
+            ledger: Ledger::default(),
             stopping: AtomicBool::new(false),
             limits: ArcSwap::from_pointee(limits),
         });
@@ -214,6 +204,15 @@ impl Broker {
         tasks.retain(|task| !task.is_finished());
         tasks.push(accept.abort_handle());
         Serving { accept }
+    }
+
+    /// Connects a client of the embedder's own, without any network: what is written to the stream are its packets, and what
+    /// is read are the broker's. It logs in like any other, and [`Access::login`] knows it by [`Channel::Inside`]; see
+    /// [`crate::access::Grant::is_inside`] for what such a client is spared.
+    ///
+    /// [`Channel::Inside`]: crate::transport::Channel::Inside
+    pub fn connect_inside(&self) -> DuplexStream {
+        listener::connect_inside(&self.shared)
     }
 
     /// Other limits hold from now on: for connections and sessions that begin, and for what is asked anew each time.
@@ -274,28 +273,24 @@ impl Broker {
         self.shared.events.subscribe()
     }
 
-    /// All sessions as they are now.
-    pub fn sessions(&self) -> Vec<SessionInfo> {
-        let info = |session: &crate::session::Session| SessionInfo {
-            name: Arc::clone(&session.name),
-            client_id: session.client_id.to_string(),
-            online: session.is_online(),
-            pending: session.outbound.lock().pending(),
-        };
-        self.shared.sessions.all().iter().map(|session| info(session)).collect()
-    }
-
     /// Whether any client of this authenticated name is connected.
     pub fn is_online(&self, name: &str) -> bool {
         self.shared.sessions.of(name).iter().any(|session| session.is_online())
     }
 
+    /// Without those of the embedder's own.
+    pub(crate) fn sessions_of_clients(&self) -> Vec<Arc<Session>> {
+        let mut sessions = self.shared.sessions.all();
+        sessions.retain(|session| !session.is_inside());
+        sessions
+    }
+
     /// What was counted since the start.
     pub fn statistics(&self) -> Statistics {
         let counters = &self.shared.counters;
-        let sessions = self.shared.sessions.all();
+        let sessions = self.sessions_of_clients();
         for session in &sessions {
-            self.shared.count_dropped(session);
+            self.shared.take_counts(session);
         }
         Statistics {
             connected: counters.connected.load(Ordering::Relaxed),
@@ -313,6 +308,28 @@ impl Broker {
         }
     }
 
+    /// What the store holds, by session and flow; `None` without a store.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn inventory(&self) -> Result<Option<Inventory>, StoreError> {
+        match self.open_store() {
+            Some(store) => store.inventory().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A copy of the store with all that was acknowledged before; `None` without a store. Nobody waits for it but the next
+    /// one who wants a copy; while it is there the store's log grows, so read it and drop it.
+    ///
+    /// # Errors
+    /// The store cannot be written or read.
+    pub async fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let Some(store) = self.open_store() else { return Ok(None) };
+        self.shared.keep_retained_now();
+        store.snapshot().await.map(Some)
+    }
+
     /// Stops: nobody new comes in, every client is told (MQTT 5: Server shutting down) and disconnected, and the store is
     /// closed. Takes at most about a second, and what the store needs to write what it was given.
     pub async fn stop(&self) {
@@ -326,6 +343,10 @@ impl Broker {
         }
         let _ = timeout(STOPPING_TIME, self.shared.admission.all_gone()).await;
         self.shared.close_store(clock::unix_ms()).await;
+    }
+
+    fn open_store(&self) -> Option<&Store> {
+        self.shared.keeper.as_ref().map(|keeper| &keeper.store)
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Channel {
     WebSocket,
     /// MQTT over WebSocket over TLS.
     WebSocketTls,
+    /// MQTT within the process: a client of the embedder's own. Nobody else can have this channel.
+    Inside,
 }
 
 /// What a client did that is not allowed below MQTT. Carried by an [`std::io::Error`] of the stream.
@@ -64,7 +66,7 @@ impl Tls {
 impl Channel {
     /// Whether nobody on the way can read or change what is said.
     pub fn is_encrypted(self) -> bool {
-        matches!(self, Self::Tls | Self::WebSocketTls)
+        matches!(self, Self::Tls | Self::WebSocketTls | Self::Inside)
     }
 }
 
@@ -90,6 +92,7 @@ impl fmt::Display for Channel {
             Self::Tls => "TLS",
             Self::WebSocket => "WebSocket",
             Self::WebSocketTls => "WebSocket over TLS",
+            Self::Inside => "memory",
         })
     }
 }

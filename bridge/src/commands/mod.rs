@@ -1,20 +1,28 @@
 //! What the command line does: one file per command.
 
 mod accepted;
+pub mod add;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod completions;
+mod confirm;
 pub mod credentials;
 mod data_dir;
+mod edit;
 pub mod explain;
 mod failure;
+mod find;
 pub mod latency;
 pub mod publish;
+pub mod remove;
+pub mod restore;
 pub mod rotate;
 pub mod run;
 pub mod store;
 pub mod subscribe;
 mod table;
+mod take_up;
 mod tunnel;
 
 use std::{
@@ -45,6 +53,11 @@ impl CommandError {
     /// The message has been shown already, by a command that reports in its own form.
     pub(crate) fn reported(status: u8) -> Self {
         Self { message: String::new(), status }
+    }
+
+    /// With a line more.
+    pub(crate) fn and(self, line: &str) -> Self {
+        Self { message: format!("{}\n{line}", self.message), ..self }
     }
 
     /// What to show on standard error; may be empty.

@@ -1,6 +1,15 @@
 //! What the running bridge answers.
 
+mod backup;
 mod hello;
+mod restore;
+mod store;
+
+pub use backup::Backup;
+pub use hello::{Hello, absolute};
+pub use restore::Pause;
+pub(super) use restore::restore;
+pub use store::StoreContents;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -41,7 +50,11 @@ pub(super) async fn answer(
     out: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
     match request {
-        Request::Hello => send(out, &Answer::done(&hello::hello())).await,
+        Request::Hello => send(out, &Answer::done(&hello::hello(bridge))).await,
+        Request::Backup => backup::backup(bridge, out).await,
+        Request::Store => send(out, &Answer::of(store::contents(bridge).await)).await,
+        // Its asker has to be listened to as well.
+        Request::Restore => Ok(()),
         Request::Reload => send(out, &Answer::of(bridge.reload.reload().await)).await,
     }
 }

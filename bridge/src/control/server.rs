@@ -13,13 +13,13 @@ use ior_broker::Broker;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::timeout,
 };
 
 use super::{
     Answer, MAX_LINE, Request,
-    answer::{answer, send},
+    answer::{Pause, answer, restore, send},
     reachable,
 };
 use crate::{configuration::Configuration, reload::ReloadHandle, secrets::create_private_dir};
@@ -38,6 +38,8 @@ pub struct Bridge {
     pub configuration: Arc<ArcSwap<Configuration>>,
     /// Has the configuration taken up anew.
     pub reload: ReloadHandle,
+    /// Has the bridge stand still.
+    pub pauses: mpsc::Sender<Pause>,
     /// When the bridge was started.
     pub started: SystemTime,
 }
@@ -94,6 +96,7 @@ impl Drop for Control {
 }
 
 async fn serve_one(bridge: &Bridge, stream: UnixStream) -> io::Result<()> {
+    let is_owner = is_owner(&stream);
     let (read, mut write) = stream.into_split();
     let mut line = Vec::new();
     let mut read = BufReader::new(read.take(MAX_LINE as u64));
@@ -102,6 +105,11 @@ async fn serve_one(bridge: &Bridge, stream: UnixStream) -> io::Result<()> {
         _ => return Ok(()),
     }
     match serde_json::from_slice::<Request>(&line) {
+        Ok(request) if request.is_for_owner() && !is_owner => {
+            let error = "only root and the bridge's own user may do this, since it gives and takes the secret key: use sudo";
+            send(&mut write, &Answer::Error(error.to_owned())).await
+        }
+        Ok(Request::Restore) => restore(bridge, &mut read, &mut write).await,
         Ok(request) => answer(bridge, request, &mut write).await,
         Err(error) => {
             let version = env!("CARGO_PKG_VERSION");
@@ -112,4 +120,10 @@ async fn serve_one(bridge: &Bridge, stream: UnixStream) -> io::Result<()> {
             send(&mut write, &Answer::Error(error)).await
         }
     }
+}
+
+/// Whether root or the bridge's user asks.
+fn is_owner(stream: &UnixStream) -> bool {
+    let asker = stream.peer_cred().map(|credentials| credentials.uid());
+    asker.is_ok_and(|user| user == 0 || user == rustix::process::geteuid().as_raw())
 }

@@ -42,6 +42,7 @@ use crate::{
     events::{Counters, DisconnectCause, Event, excerpt},
     limits::{Limit, Limits},
     message::Message,
+    report::ConnectionInfo,
     session::Session,
     shared::{Matches, Shared},
     store::Sequence,
@@ -148,11 +149,13 @@ async fn serve_client<S>(shared: &Arc<Shared>, mut wire: Wire<S>, arrival: &Arri
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Some(place) = shared.admission.take_place(shared.limits.load().connections) else {
+    let connections = shared.limits.load().connections;
+    let place = (!client.grant.is_inside()).then(|| shared.admission.take_place(connections));
+    if let Some(None) = place {
         shared.counters.limits.count(Limit::Connections);
         let refused = client.turned_away(ReasonCode::ServerBusy, "limits.connections clients are logged in");
         return refuse(shared, wire, arrival, &refused).await;
-    };
+    }
     let outlives = client.session_expiry > 0;
     loop {
         let Some(session) = shared.open_session(client.grant.name(), &client.client_id, outlives).await
@@ -202,6 +205,13 @@ where
             // It logged in before the name was revoked, and whoever ends its sessions may not have seen this one.
             session.outbound.lock().request_close(ReasonCode::AdministrativeAction);
         }
+        session.lifetime.lock().connection = Some(ConnectionInfo {
+            peer: arrival.peer,
+            channel: arrival.channel,
+            version: client.client.version,
+            since: clock::unix_ms(),
+            keep_alive: client.keep_alive,
+        });
         emit_connected(shared, &session, arrival, client.client.version, session_present);
 
         let mut connection = Connection::new(shared, &session, wire, client);
@@ -210,7 +220,7 @@ where
         let Connection { wire, session_expiry, .. } = connection;
 
         shared.leave_session(&session, attachment, ending.publishes_will(), session_expiry).await;
-        emit_disconnected(shared, &session, ending.0);
+        emit_disconnected(shared, &session, arrival, ending.0);
         drop(place);
         return close(wire).await;
     }
@@ -283,8 +293,8 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
     fn new(shared: &'a Arc<Shared>, session: &'a Arc<Session>, wire: Wire<S>, client: LoggedIn) -> Self {
         let now = Instant::now();
         let keep_alive = KeepAlive::new(client.keep_alive, now);
-        let allowance =
-            Allowance::is_limited(&client.limits).then(|| shared.allowances.of(&session.name, now));
+        let is_limited = Allowance::is_limited(&client.limits) && !client.grant.is_inside();
+        let allowance = is_limited.then(|| shared.allowances.of(&session.name, now));
         Self {
             shared,
             session,
@@ -344,7 +354,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
                 self.publish_live().await;
                 yield_now().await;
             }
-            if self.shared.is_crowded() {
+            if self.shared.is_crowded() && !self.grant.is_inside() {
                 self.publish_live().await;
                 self.shared.until_room().await;
             }
@@ -504,6 +514,9 @@ fn emit_connected(
     version: Version,
     session_present: bool,
 ) {
+    if arrival.channel == Channel::Inside {
+        return;
+    }
     Counters::add(&shared.counters.connected, 1);
     shared.events.emit(|| Event::Connected {
         name: Arc::clone(&session.name),
@@ -515,7 +528,10 @@ fn emit_connected(
     });
 }
 
-fn emit_disconnected(shared: &Shared, session: &Session, cause: DisconnectCause) {
+fn emit_disconnected(shared: &Shared, session: &Session, arrival: &Arrival, cause: DisconnectCause) {
+    if arrival.channel == Channel::Inside {
+        return;
+    }
     Counters::subtract(&shared.counters.connected, 1);
     shared.events.emit(|| Event::Disconnected {
         name: Arc::clone(&session.name),

@@ -13,6 +13,7 @@ mod contents;
 mod error;
 mod handle;
 mod intake;
+mod inventory;
 mod keys;
 mod owed;
 mod pages;
@@ -21,6 +22,7 @@ mod records;
 mod revoking;
 mod salvage;
 mod schema;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -31,8 +33,10 @@ use std::{fmt, path::PathBuf, sync::Arc};
 pub use error::{OpenError, OpenProblem, StoreError};
 pub use handle::Store;
 pub use intake::Done;
+pub use inventory::{Inventory, KeptSession, inventory};
 pub use salvage::{Salvage, salvage};
-pub use verify::{Verification, verify};
+pub use snapshot::Snapshot;
+pub use verify::{Verification, adopt, verify};
 
 use crate::{codec::PacketId, queue::Delivery, subscriptions::SubscriptionOptions};
 
@@ -279,6 +283,10 @@ pub struct StoreStatistics {
     pub owed: u64,
     /// Bytes of the database and its log.
     pub bytes: u64,
+    /// Bytes of the database that are free for what comes; as they were at most about ten seconds ago.
+    pub free_bytes: u64,
+    /// When the last commit was, in milliseconds since the Unix epoch; `None` if there was none yet.
+    pub last_commit: Option<u64>,
 }
 
 /// A session that was kept.

@@ -17,12 +17,15 @@ use super::{
     answers::{Answer, contain, refuse, take_out_of_range, tell},
     batch::{Batch, Flows},
     contents,
-    intake::{Intake, Order},
+    intake::{CountDone, HoldDone, Intake, Order},
+    inventory,
     owed::{Owed, undoing},
     place::Place,
     revoking::{SessionEnds, Unfinished},
-    schema::{self, Database},
+    schema::{self, Database, PAGE_SIZE},
+    snapshot::Held,
 };
+use crate::clock;
 
 /// The most that one commit takes.
 const BATCH_CHANGES: usize = 10_000;
@@ -31,6 +34,9 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Without anything to do for so long, the store is tidied up.
 const IDLE: Duration = Duration::from_secs(10);
 const VACUUM_PAGES: i64 = 512;
+
+/// How often free pages are counted while there is something to do.
+const COUNT_FREE: Duration = Duration::from_secs(1);
 
 /// How often what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,6 +53,10 @@ pub struct Figures {
     pub failures: AtomicU64,
     /// Changes that are tried again.
     pub owed: AtomicU64,
+    /// Bytes of the file that are free.
+    pub free_bytes: AtomicU64,
+    /// When the last commit was, in milliseconds since the Unix epoch; 0 if there was none.
+    pub last_commit: AtomicU64,
 }
 
 /// What tests have otherwise.
@@ -85,6 +95,8 @@ pub struct Writer {
     pub retry_at: Option<Instant>,
     /// Whether a part of the file turned out to be damaged.
     pub is_damaged: bool,
+    /// Whoever copies the database's file.
+    pub held: Held,
 }
 
 /// What can be done at the moment.
@@ -109,9 +121,14 @@ impl Writer {
     pub fn run(mut self) {
         let mut idle_since = Instant::now();
         let mut is_tidy = false;
+        let mut count_free_at = Instant::now();
         loop {
             self.reopen_if_due();
             self.retry_if_due();
+            if count_free_at <= Instant::now() {
+                self.count_free();
+                count_free_at = Instant::now() + COUNT_FREE;
+            }
             let tidy_at = (!is_tidy).then(|| idle_since + IDLE);
             let goes_on = !self.unfinished.is_empty() && self.retry_at.is_none();
             let at_once = goes_on.then(Instant::now);
@@ -129,6 +146,7 @@ impl Writer {
                 is_tidy = false;
             } else if idle_since.elapsed() >= IDLE {
                 is_tidy = self.tidy();
+                count_free_at = Instant::now();
             }
             let is_over = self.unfinished.is_empty() || self.retry_at.is_some();
             if taken.is_last && is_over {
@@ -148,6 +166,8 @@ impl Writer {
                             self.unfinished.push(Order::Revoke(rest, done));
                         }
                         (order, Answer::Unfinished(_)) => tell(order, Answer::Applied),
+                        (Order::Count(done), _) => self.count(done),
+                        (Order::Hold(done), _) => self.hold(done),
                         (order, answer) => tell(order, answer),
                     }
                 }
@@ -157,6 +177,19 @@ impl Writer {
         for order in out_of_range {
             refuse(order, &StoreError::OutOfRange);
         }
+    }
+
+    fn count(&mut self, done: CountDone) {
+        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
+        let counted = inventory::read(&database.connection);
+        contain(|| done(counted.map_err(|error| StoreError::Failed(error.to_string().into()))));
+    }
+
+    fn hold(&mut self, done: HoldDone) {
+        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
+        let hold = self.held.begin(&database.connection);
+        database.log_pages.store(0, Ordering::Relaxed);
+        contain(|| done(hold));
     }
 
     /// All that is owed, before anything newer; what frees space first.
@@ -221,6 +254,7 @@ impl Writer {
                 if database.connection.total_changes() > before {
                     self.figures.commits.fetch_add(1, Ordering::Relaxed);
                     self.figures.changes.fetch_add(count, Ordering::Relaxed);
+                    self.figures.last_commit.store(clock::unix_ms(), Ordering::Relaxed);
                 }
                 Ok(Some(value))
             }
@@ -284,7 +318,7 @@ impl Writer {
                 Order::Revoke(request, _) if !ends.follow(at, request.slot) => {
                     self.unfinished.push(Order::Revoke(request.clone(), None));
                 }
-                Order::Revoke(..) | Order::Load(..) | Order::Trim(..) => {}
+                Order::Revoke(..) | Order::Load(..) | Order::Trim(..) | Order::Count(_) | Order::Hold(_) => {}
             }
         }
         if matches!(error, StoreError::Damaged(_)) {
@@ -364,6 +398,7 @@ impl Writer {
             return;
         }
         let pause = *pause;
+        self.held.break_off();
         let opened = schema::open_existing(&*self.place, self.durability, self.tuning.log_pages)
             .map_err(|error| error.to_string())
             .and_then(|database| match contents::read_flows(&database.connection) {
@@ -389,7 +424,7 @@ impl Writer {
 
     fn checkpoint_at(&mut self, pages: u32) {
         let State::Open(database) = &self.state else { return };
-        if database.log_pages.load(Ordering::Relaxed) < pages {
+        if database.log_pages.load(Ordering::Relaxed) < pages || self.held.is_held() {
             return;
         }
         let moved = database.connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
@@ -419,6 +454,16 @@ impl Writer {
         }
     }
 
+    /// Counts the free pages of the file, for others to know.
+    fn count_free(&self) {
+        let State::Open(database) = &self.state else { return };
+        // Where it cannot be read, something else will tell.
+        if let Ok(free) = number(&database.connection, "freelist_count") {
+            let bytes = free.max(0).cast_unsigned() * u64::from(PAGE_SIZE);
+            self.figures.free_bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+
     fn close(mut self) {
         if let Err(error) = self.settle_owed() {
             warn!(
@@ -427,6 +472,7 @@ impl Writer {
             );
         }
         let State::Open(database) = self.state else { return };
+        self.held.break_off();
         if let Err(error) = schema::empty_log(&database.connection) {
             warn!("the store's log cannot be moved into it: {error}");
         }
@@ -508,6 +554,8 @@ fn carry_out(
             },
             Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
             Order::Revoke(request, _) => batch.revoke(request)?.map_or(Answer::Applied, Answer::Unfinished),
+            // When all before it is committed.
+            Order::Count(_) | Order::Hold(_) => Answer::Applied,
         });
     }
     Ok(Some((answers, count)))
@@ -520,13 +568,16 @@ fn take(order: &mut Order) -> Order {
 
 /// Makes the file smaller by some pages, if enough of it is empty. True if it is not.
 fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (pages, free) = (number("page_count")?, number("freelist_count")?);
+    let (pages, free) = (number(connection, "page_count")?, number(connection, "freelist_count")?);
     if free < 2 * VACUUM_PAGES || free < pages / 4 {
         return Ok(true);
     }
     connection.pragma(None, "incremental_vacuum", VACUUM_PAGES, |_| Ok(()))?;
     Ok(false)
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, pragma, |row| row.get(0))
 }
 
 /// What whoever submitted it does not take back although it failed, since others have seen it by then: a retained message

@@ -3,6 +3,7 @@
 
 mod ends;
 mod guessing;
+mod inside;
 mod kept;
 mod lifetimes;
 mod limits;
