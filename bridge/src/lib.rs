@@ -1,6 +1,8 @@
 //! The bridge: turns `config/*.json` into ACL-restricted topic pairs on an embedded MQTT broker.
 #![forbid(unsafe_code)]
 
+pub mod archive;
+pub mod backup;
 pub mod cli;
 pub mod commands;
 pub mod configuration;
@@ -19,6 +21,7 @@ pub mod presence;
 mod quantities;
 pub mod registry;
 pub mod reload;
+pub mod report;
 pub mod rotation;
 pub mod secrets;
 pub mod self_test;

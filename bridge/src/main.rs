@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, add, check, completions, credentials, explain, latency, publish, remove, rotate, run,
-        store, subscribe,
+        CommandError, add, backup, check, completions, connections, credentials, devices, disable, doctor,
+        explain, latency, publish, remove, restore, rotate, run, status, store, subscribe, watch,
     },
     configuration,
     settings::Environment,
@@ -36,12 +36,21 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
     let environment = environment();
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => block_on(run::run(&dir, &environment)),
+        Command::Status(args) => block_on(status::run(&args, &dir, &environment)),
+        Command::Watch(args) => block_on(watch::run(args, &dir, &environment)),
+        Command::Devices(args) => block_on(devices::run(&args, &dir, &environment)),
+        Command::Connections(args) => block_on(connections::run(&args, &dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
         Command::Add(args) => block_on(add::run(&args, &dir, &environment)),
         Command::Remove(args) => block_on(remove::run(&args, &dir, &environment)),
+        Command::Disable(args) => block_on(disable::run(&args, true, &dir, &environment)),
+        Command::Enable(args) => block_on(disable::run(&args, false, &dir, &environment)),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
-        Command::Store(args) => store::run(&args, &dir, &environment),
+        Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
+        Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),
+        Command::Store(args) => block_on(store::run(&args, &dir, &environment)),
+        Command::Doctor(args) => block_on(doctor::run(&args, &dir, &environment)),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),

@@ -46,6 +46,14 @@ impl Ledger {
         self.books.lock().seen_before.extend(seen);
     }
 
+    /// Nothing was counted.
+    pub fn forget_counts(&self) {
+        let mut books = self.books.lock();
+        books.names.clear();
+        books.flows.clear();
+        self.denied.lock().clear();
+    }
+
     /// All names.
     pub fn names(&self) -> Vec<NameInfo> {
         let books = self.books.lock();

@@ -129,6 +129,16 @@ impl Broker {
         flows.into_values().collect()
     }
 
+    /// Nothing of what was counted until now has happened: for an embedder that has tried something before anybody could
+    /// connect.
+    pub fn forget_counts(&self) {
+        for session in self.shared.sessions.all() {
+            self.shared.take_counts(&session);
+        }
+        self.shared.ledger.forget_counts();
+        self.shared.counters.forget();
+    }
+
     /// How the store is; `None` if everything is in memory only. Asks the file system for sizes.
     pub fn store(&self) -> Option<StoreInfo> {
         let store = &self.shared.keeper.as_ref()?.store;

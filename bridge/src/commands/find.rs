@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The device that an operator means by a code or `<user>.<code>`, else by a name.
-pub(super) fn find_device<'r>(registry: &'r Registry, wanted: &str) -> Result<&'r Device, CommandError> {
+pub(crate) fn find_device<'r>(registry: &'r Registry, wanted: &str) -> Result<&'r Device, CommandError> {
     find_device_of(registry, wanted, None)
 }
 
@@ -28,7 +28,7 @@ pub(super) fn find_device_of<'r>(
 }
 
 /// The connection that an operator means by an id or `<user>/<id>`, else by a name; among those of one user, if one is given.
-pub(super) fn find_connection<'r>(
+pub(crate) fn find_connection<'r>(
     registry: &'r Registry,
     wanted: &str,
     user: Option<&str>,
@@ -44,17 +44,18 @@ pub(super) fn find_connection<'r>(
 }
 
 /// What can be meant.
-struct Known<'r, T> {
-    thing: &'r T,
-    user: &'r str,
+pub(super) struct Known<'r, T> {
+    pub thing: &'r T,
+    pub user: &'r str,
     /// Unique within the user.
-    code: &'r str,
+    pub code: &'r str,
     /// Unique.
-    full: String,
-    name: &'r str,
+    pub full: String,
+    pub name: &'r str,
 }
 
-fn find<'r, T>(
+/// The one that is meant; `what` they are stands in the error.
+pub(super) fn find<'r, T>(
     what: &str,
     known: impl Iterator<Item = Known<'r, T>>,
     wanted: &str,
@@ -73,7 +74,7 @@ fn find<'r, T>(
             let words = known.iter().flat_map(|known| [known.code, known.name]);
             let meant = nearest(wanted, words).map(|meant| format!("did you mean {meant:?}? "));
             Err(CommandError::usage(format!(
-                "no {what} {wanted:?}{of_user}: {}ior-bridge check shows all {what}s",
+                "no {what} {wanted:?}{of_user}: {}ior-bridge {what}s shows all of them",
                 meant.unwrap_or_default()
             )))
         }

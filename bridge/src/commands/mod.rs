@@ -2,26 +2,37 @@
 
 mod accepted;
 pub mod add;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod completions;
 mod confirm;
+pub mod connections;
 pub mod credentials;
 mod data_dir;
+pub mod devices;
+pub mod disable;
+pub mod doctor;
 mod edit;
 pub mod explain;
 mod failure;
-mod find;
+pub(crate) mod find;
 pub mod latency;
 pub mod publish;
 pub mod remove;
+pub mod restore;
 pub mod rotate;
 pub mod run;
+mod running;
+pub mod status;
 pub mod store;
+mod store_stats;
 pub mod subscribe;
 mod table;
 mod take_up;
 mod tunnel;
+pub mod watch;
+mod words;
 
 use std::{
     fmt,
@@ -61,6 +72,11 @@ impl CommandError {
     /// What to show on standard error; may be empty.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same for whoever shows it in another way.
+    pub(crate) fn reason(&self) -> &str {
+        self.message.strip_prefix("error: ").unwrap_or(&self.message)
     }
 
     /// 1 or 2.
