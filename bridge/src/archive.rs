@@ -332,11 +332,12 @@ mod tests {
         for length in 0..archive.len() {
             assert!(read_all(&archive[..length], 1 << 20).is_err(), "{length} bytes");
         }
-        // Flags, time and system in its header may be anything.
-        for at in (0..archive.len()).filter(|at| !(3..10).contains(at)) {
+        let whole = read_all(&archive, 1 << 20).unwrap();
+        for at in 0..archive.len() {
             let mut changed = archive.clone();
             changed[at] ^= 1;
-            assert!(read_all(&changed, 1 << 20).is_err(), "byte {at}");
+            // Some bits of a compressed file mean nothing.
+            assert!(!read_all(&changed, 1 << 20).is_ok_and(|files| files != whole), "byte {at}");
         }
         for other in [&b""[..], b"PK\x03\x04", &[0x1f, 0x8b], &[0; 4_096]] {
             assert!(read_all(other, 1 << 20).is_err());

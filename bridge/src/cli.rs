@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, check, completions, connections, credentials, devices, disable, explain, latency, publish,
-    remove, restore, rotate, status, store, subscribe, watch,
+    add, backup, check, completions, connections, credentials, devices, disable, doctor, explain, latency,
+    publish, remove, restore, rotate, status, store, subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -54,7 +54,9 @@ pub enum Command {
     Backup(backup::Args),
     /// Put a backup in the place of what is there.
     Restore(restore::Args),
-    /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
+    /// Look for what is wrong with this machine, the configuration and the running bridge, and say what to do about it.
+    Doctor(doctor::Args),
+    /// Look at what is kept on disk, or save what is whole of it.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.
     Explain(explain::Args),

@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, add, backup, check, completions, connections, credentials, devices, disable, explain,
-        latency, publish, remove, restore, rotate, run, status, store, subscribe, watch,
+        CommandError, add, backup, check, completions, connections, credentials, devices, disable, doctor,
+        explain, latency, publish, remove, restore, rotate, run, status, store, subscribe, watch,
     },
     configuration,
     settings::Environment,
@@ -49,7 +49,8 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
         Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
         Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),
-        Command::Store(args) => store::run(&args, &dir, &environment),
+        Command::Store(args) => block_on(store::run(&args, &dir, &environment)),
+        Command::Doctor(args) => block_on(doctor::run(&args, &dir, &environment)),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),

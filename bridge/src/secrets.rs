@@ -71,7 +71,8 @@ impl Secrets {
         URL_SAFE_NO_PAD.encode(&mac[..CONNECTION_KEY_BYTES])
     }
 
-    fn load(path: &Path) -> Result<Option<Self>, SecretError> {
+    /// Reads a key; `None` if there is none.
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>, SecretError> {
         let fail = |message: String| SecretError { path: path.to_owned(), message };
         let file = match File::open(path) {
             Ok(file) => file,

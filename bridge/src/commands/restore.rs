@@ -1,14 +1,13 @@
 //! `restore`: puts a backup in the place of what is there, whether the bridge runs or not.
 
 use std::{
-    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use super::{CommandError, backup::not_reached, print, print_json};
+use super::{CommandError, backup::not_reached, confirm, print, print_json};
 use crate::{
     backup::{Checked, Staged, finish_pending},
     control::{Client, Hello, Request, socket_path},
@@ -62,7 +61,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let checked = Checked::read(file, dir, environment).map_err(refused)?;
     let settings = &checked.configuration.settings;
     refuse_other_data_dir(dir, environment, settings)?;
-    confirm(args, &checked, dir)?;
+    show(args, &checked, dir)?;
     let (keep, running) = match Instance::claim(&settings.data_dir) {
         Ok(_instance) => {
             let staged = Staged::unpack(file, settings).map_err(refused)?;
@@ -106,13 +105,13 @@ fn refuse_other_data_dir(dir: &Path, environment: &Environment, new: &Settings) 
 }
 
 /// Shows what is going to be replaced, and asks.
-fn confirm(args: &Args, checked: &Checked, dir: &Path) -> Result<(), CommandError> {
+fn show(args: &Args, checked: &Checked, dir: &Path) -> Result<(), CommandError> {
     let manifest = &checked.manifest;
     let registry = &checked.configuration.registry;
     let summary = format!(
         "A backup of {}, made on {} by version {}: {} devices, {} connections.\n\
          It replaces the configuration in {}\nand the data in {}.\n\
-         Both are kept. Devices have the passwords of the backup afterwards.\n",
+         Both are kept. Devices have the passwords of the backup afterwards.",
         manifest.host.escape_debug(),
         manifest.made.escape_debug(),
         manifest.version.escape_debug(),
@@ -122,20 +121,9 @@ fn confirm(args: &Args, checked: &Checked, dir: &Path) -> Result<(), CommandErro
         checked.configuration.settings.data_dir.display()
     );
     if args.yes {
-        return if args.json { Ok(()) } else { print(&summary) };
+        return if args.json { Ok(()) } else { print(&format!("{summary}\n")) };
     }
-    if !io::stdin().is_terminal() {
-        return Err(CommandError::usage(
-            "nobody can be asked here whether to replace what is there: --yes does it",
-        ));
-    }
-    eprint!("{summary}Go on? [y/N] ");
-    let mut answer = String::new();
-    io::stderr().flush().and_then(|()| io::stdin().read_line(&mut answer)).map_err(CommandError::failed)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(CommandError::failed("nothing was changed")),
-    }
+    confirm::confirm(&summary, "Go on?")
 }
 
 async fn while_it_stands_still(
