@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, check, completions, connections, credentials, devices, diag, doctor, explain, latency,
-    publish, remove, restore, rotate, status, store, subscribe, watch,
+    add, backup, check, completions, connections, credentials, devices, diag, disable, doctor, explain,
+    latency, publish, remove, restore, rotate, status, store, subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -46,6 +46,10 @@ pub enum Command {
     Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
+    /// Lock a device out at once: it is disconnected, and what waits for it is dropped.
+    Disable(disable::Args),
+    /// Let a device that was disabled log in again, with its latest password only.
+    Enable(disable::Args),
     /// Write all that this bridge is into one file: configuration, secret key, certificates, waiting messages.
     Backup(backup::Args),
     /// Put a backup in the place of what is there.

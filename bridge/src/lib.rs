@@ -11,6 +11,7 @@ pub mod credentials;
 pub mod diary;
 pub mod document;
 pub mod instance;
+pub mod last_seen;
 pub mod listeners;
 pub mod logging;
 pub mod open_files;

@@ -7,8 +7,8 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, add, backup, check, completions, connections, credentials, devices, diag, doctor,
-        explain, latency, publish, remove, restore, rotate, run, status, store, subscribe, watch,
+        CommandError, add, backup, check, completions, connections, credentials, devices, diag, disable,
+        doctor, explain, latency, publish, remove, restore, rotate, run, status, store, subscribe, watch,
     },
     configuration,
     settings::Environment,
@@ -44,6 +44,8 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
         Command::Add(args) => block_on(add::run(&args, &dir, &environment)),
         Command::Remove(args) => block_on(remove::run(&args, &dir, &environment)),
+        Command::Disable(args) => block_on(disable::run(&args, true, &dir, &environment)),
+        Command::Enable(args) => block_on(disable::run(&args, false, &dir, &environment)),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
         Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
         Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),

@@ -108,8 +108,12 @@ impl Ledger {
 }
 
 impl Shared {
-    /// Adds what the session has counted, and how often its limits acted, to what the broker counts.
+    /// Adds what the session has counted, and how often its limits acted, to what the broker counts. One of the embedder's own
+    /// does not count.
     pub fn take_counts(&self, session: &Session) {
+        if session.is_inside() {
+            return;
+        }
         self.ledger.add(session, || {
             let published = session.inbound.lock().take_published();
             let (sent, dropped, dropped_of_flows, acted) = {

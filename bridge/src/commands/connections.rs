@@ -11,7 +11,7 @@ use super::{
     running::Inventory,
     status::waiting,
     table::{Column, grid},
-    words::{ago_or_never, number, short_id, size},
+    words::{ago_or_never, messages, number, short_id, size},
 };
 use crate::{
     report::{Connection, Direction, Endpoint, Time},
@@ -62,7 +62,7 @@ fn list(inventory: &Inventory) -> String {
     if inventory.connections.is_empty() {
         return "There are no connections: no two devices can exchange a byte.\n".to_owned();
     }
-    let [id, from, to] = ["CONNECTION", "FROM", "TO"].map(Column::words);
+    let [id, from, to] = [Column::keys("CONNECTION"), Column::words("FROM"), Column::words("TO")];
     let end = |end: &Endpoint| format!("{} {}", end.code, end.name);
     let ends = |connection: &Connection| [short_id(connection), end(&connection.from), end(&connection.to)];
     let lines = if inventory.running {
@@ -101,7 +101,7 @@ fn detail(connection: &Connection, now: Time) -> String {
 fn counted(direction: &Direction, now: Time) -> [(&'static str, String); 4] {
     let Direction { published, last, refused, dropped, .. } = direction;
     [
-        ("published", format!("{} messages, {}", number(published.messages), size(published.bytes))),
+        ("published", format!("{}, {}", messages(published.messages), size(published.bytes))),
         ("last", ago_or_never(*last, now)),
         ("waiting", waiting(direction)),
         ("refused", format!("{}, dropped {}", number(*refused), number(*dropped))),

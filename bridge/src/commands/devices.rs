@@ -11,7 +11,7 @@ use super::{
     running::Inventory,
     status::heard,
     table::{Column, grid},
-    words::{Style, ago_or_never, number, short_name, size, state},
+    words::{Style, ago_or_never, count, messages, number, short_name, size, state},
 };
 use crate::{
     report::{Connection, Device, DeviceLife, Session, Time, Traffic},
@@ -64,7 +64,7 @@ fn list(inventory: &Inventory, style: Style, now: Time) -> String {
         return "There are no devices: add one with ior-bridge add device.\n".to_owned();
     }
     let columns = [
-        Column::whole("DEVICE"),
+        Column::keys("DEVICE"),
         Column::words("NAME"),
         Column::words("TYPE"),
         Column::whole("STATE"),
@@ -117,12 +117,11 @@ fn detail(device: &Device, inventory: &Inventory, now: Time) -> String {
 }
 
 fn counted(live: &DeviceLife) -> [(&'static str, String); 4] {
-    let traffic =
-        |traffic: Traffic| format!("{} messages, {}", number(traffic.messages), size(traffic.bytes));
+    let traffic = |traffic: Traffic| format!("{}, {}", messages(traffic.messages), size(traffic.bytes));
     [
         ("published", traffic(live.received)),
         ("was sent", traffic(live.sent)),
-        ("waiting", format!("{} messages", number(live.queued as u64))),
+        ("waiting", messages(live.queued as u64)),
         ("denied", format!("{}, dropped {}", number(live.denied), number(live.dropped))),
     ]
 }
@@ -147,9 +146,9 @@ fn described(session: &Session, now: Time) -> Vec<String> {
         ));
     }
     lines.push(format!(
-        "{} subscriptions, {} messages waiting, {}",
-        session.subscriptions,
-        session.queued,
+        "{}, {} waiting, {}",
+        count(session.subscriptions as u64, "subscription"),
+        messages(session.queued as u64),
         heard(session, now)
     ));
     let fate =

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     configuration::Configuration,
     credentials,
-    document::{EntryList, Problems, Source},
+    document::{EntryList, MAX_FILE_SIZE, Problems, Source},
     registry::{CONNECTIONS_FILE, Connection, DEVICES_FILE, Device, End, Registry},
     settings::{Environment, Settings},
     storage::probe,
@@ -157,9 +157,15 @@ impl Text {
         Ok(())
     }
 
-    /// Whether it can be replaced.
+    /// Whether it can be replaced, and read again.
     fn probe(&self) -> Result<(), CommandError> {
         let path = self.before.path();
+        if self.after.text().len() as u64 > MAX_FILE_SIZE {
+            return Err(CommandError::usage(format!(
+                "{} would be larger than {MAX_FILE_SIZE} bytes; nothing was changed",
+                path.display()
+            )));
+        }
         let probed = fs::canonicalize(path)
             .and_then(|target| target.parent().map_or(Ok(()), |dir| probe(dir).map(drop)));
         probed.map_err(|error| cannot_write(path, &error, "nothing was changed"))

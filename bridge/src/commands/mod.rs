@@ -12,6 +12,7 @@ pub mod credentials;
 mod data_dir;
 pub mod devices;
 pub mod diag;
+pub mod disable;
 pub mod doctor;
 mod edit;
 pub mod explain;

@@ -10,10 +10,13 @@ use super::{
     edit::{Edit, changed},
     find::{find_connection, find_device_of},
     print, print_json,
+    running::Running,
 };
 use crate::{
     configuration::Configuration,
+    control::Request,
     registry::{Connection, Device, End, Registry},
+    report::{self, Status},
     settings::Environment,
 };
 
@@ -81,8 +84,9 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         None
     } else {
         let registry = Configuration::load(dir, environment)?.registry;
-        let what = Gone::find(&registry, &args.what)?.to_text();
-        confirm(&what, "Remove that?")?;
+        let gone = Gone::find(&registry, &args.what)?;
+        let what = gone.to_text();
+        confirm(&format!("{what}{}", gone.lost(dir, environment).await?), "Remove that?")?;
         Some(what)
     };
     let mut edit = Edit::begin(dir, environment).await?;
@@ -156,15 +160,39 @@ impl<'r> Gone<'r> {
 
     /// What is told before it is asked.
     fn to_text(&self) -> String {
-        let mut text = "To be removed:\n".to_owned();
-        if let Some(device) = self.device {
-            text.push_str(&format!("  device {}, which is disconnected then\n", device.label()));
+        let device = self.device.map(|device| format!("  device {}\n", device.label()));
+        format!("To be removed:\n{}{}", device.unwrap_or_default(), self.connection_lines())
+    }
+
+    /// What goes with it, as far as the running bridge knows; it ends without a newline.
+    async fn lost(&self, dir: &Path, environment: &Environment) -> Result<String, CommandError> {
+        let mut lost = Vec::new();
+        if self.device.is_some() {
+            lost.push("It is disconnected, and may not log in any more.".to_owned());
         }
-        text.push_str(&self.connection_lines());
-        match self.connections.is_empty() {
-            true => text.trim_end().to_owned(),
-            false => text + "Messages that wait there, and retained ones, are lost then.",
+        if !self.connections.is_empty() {
+            let waiting = match Running::find(dir, environment)?.connect().await? {
+                Some(mut client) => Some(self.waiting(&client.ask(&Request::Status).await?)),
+                None => None,
+            };
+            lost.push(match waiting {
+                Some(0) => "No message waits there now.".to_owned(),
+                Some(1) => "The message that waits there now is lost.".to_owned(),
+                Some(messages) => format!("{messages} messages that wait there now are lost."),
+                None => "Messages that wait there are lost.".to_owned(),
+            });
+            lost.push("Retained messages are lost, too.".to_owned());
         }
+        Ok(lost.join("\n"))
+    }
+
+    /// Messages in both directions of all its connections.
+    fn waiting(&self, status: &Status) -> u64 {
+        let goes = |one: &&report::Connection| {
+            self.connections.iter().any(|gone| *gone.user == one.user && *gone.id == one.id)
+        };
+        let lives = status.connections.iter().filter(goes).filter_map(|connection| connection.live.as_ref());
+        lives.map(|live| live.from_to.waiting.messages + live.to_from.waiting.messages).sum()
     }
 
     fn connection_lines(&self) -> String {

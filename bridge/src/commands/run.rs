@@ -23,6 +23,7 @@ use crate::{
     credentials::{self, CREDENTIALS_DIR, Issuer, Reach},
     diary::{Diary, Labels},
     instance::Instance,
+    last_seen::LastSeen,
     listeners::{Addresses, Opened},
     logging, open_files,
     pairs::Pairs,
@@ -113,6 +114,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let (presence, topics) = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
     tokio::spawn(Arc::clone(&rotations).keep());
+    let last_seen = Arc::new(LastSeen::restore(&settings.data_dir, Arc::clone(&broker)));
+    tokio::spawn(Arc::clone(&last_seen).keep());
 
     let control = Control::open(&socket_path(settings)).await.map_err(CommandError::failed)?;
     let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
@@ -155,6 +158,9 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     broker.stop().await;
     if let Err(error) = rotations.save() {
         tracing::warn!("when previous passwords were used last cannot be written: {error}");
+    }
+    if let Err(error) = last_seen.save() {
+        tracing::warn!("when devices were seen last cannot be written: {error}");
     }
     match end {
         End::Signal(_) => Ok(()),

@@ -8,7 +8,10 @@ use super::{
     CommandError, print, print_json,
     running::Running,
     table::{Column, WIDTH, grid},
-    words::{Colour, Style, ago, ago_or_never, clip, count, number, short_id, short_name, size, span, state},
+    words::{
+        Colour, Style, ago, ago_or_never, clip, count, messages, number, short_id, short_name, size, span,
+        state,
+    },
 };
 use crate::{
     control::Request,
@@ -71,7 +74,7 @@ fn overview(status: &Status, style: Style, now: Time) -> Vec<String> {
     wrap(&mut lines, "listeners", &listeners);
     store_lines(&mut lines, store, style, now);
     let online = format!("{} of {} online", totals.devices_online, devices.len());
-    wrap(&mut lines, "devices", &[online, count(totals.sessions, "session")]);
+    wrap(&mut lines, "devices", &[online, count(totals.sessions as u64, "session")]);
     wrap(&mut lines, "since start", &counted(totals));
     if !totals.limits.is_empty() {
         wrap(&mut lines, "limits", &acted(&totals.limits));
@@ -83,9 +86,12 @@ fn store_lines(lines: &mut Vec<String>, store: &Store, style: Style, now: Time) 
     let Some(disk) = &store.disk else {
         return wrap(lines, "store", &[format!("{}, nothing survives a restart", store.durability)]);
     };
-    let used = format!("{} ({} free)", size(disk.bytes), size(disk.free_bytes));
-    let written = format!("written {}", ago_or_never(disk.last_commit, now));
-    wrap(lines, "store", &[store.durability.clone(), used, written]);
+    let free = if disk.free_bytes > 0 { format!(" ({} free)", size(disk.free_bytes)) } else { String::new() };
+    let written = match disk.last_commit {
+        Some(then) => format!("written {}", ago(then, now)),
+        None => "nothing written yet".to_owned(),
+    };
+    wrap(lines, "store", &[store.durability.clone(), size(disk.bytes) + &free, written]);
     if let Some(why) = &disk.failing {
         let failing = style.paint(Colour::Red, "messages cannot be kept");
         lines.push(format!("{:KEY$}{failing}: {why}", ""));
@@ -94,7 +100,7 @@ fn store_lines(lines: &mut Vec<String>, store: &Store, style: Style, now: Time) 
 
 /// What happened, and what went wrong if anything did.
 fn counted(totals: &Totals) -> Vec<String> {
-    let always = [format!("{} published", number(totals.published)), format!("{} retained", totals.retained)];
+    let always = [(totals.published, "published"), (totals.retained as u64, "retained")];
     let problems = [
         (totals.denied, "denied"),
         (totals.queue_full, "refused by full queues"),
@@ -102,8 +108,8 @@ fn counted(totals: &Totals) -> Vec<String> {
         (totals.dropped, "dropped"),
         (totals.refused_connections, "refused connections"),
     ];
-    let problems = problems.iter().filter(|(times, _)| *times > 0);
-    always.into_iter().chain(problems.map(|(times, what)| format!("{} {what}", number(*times)))).collect()
+    let problems = problems.into_iter().filter(|(times, _)| *times > 0);
+    always.into_iter().chain(problems).map(|(times, what)| format!("{what} {}", number(times))).collect()
 }
 
 /// The limits that acted, and how often.
@@ -132,7 +138,7 @@ fn devices(devices: &[Device], style: Style, now: Time) -> Vec<String> {
         return vec!["There are no devices: add one with ior-bridge add device.".to_owned()];
     }
     let columns = [
-        Column::whole("DEVICE"),
+        Column::keys("DEVICE"),
         Column::words("NAME"),
         Column::whole("STATE"),
         Column::numbers("IN"),
@@ -172,10 +178,10 @@ fn brief(session: &Session, width: usize) -> String {
         Some(link) => {
             format!(" from {}, {}, MQTT {}", link.address, link.transport, link.protocol)
         }
-        None => format!(" is away, {} waiting", count(session.queued, "message")),
+        None => format!(" is away, {} waiting", messages(session.queued as u64)),
     };
-    let left = width.saturating_sub(how.chars().count());
-    format!("{}{how}", clip(&format!("{:?}", session.client_id), left))
+    let left = width.saturating_sub(how.chars().count() + 2);
+    format!("{:?}{how}", clip(&session.client_id, left))
 }
 
 /// Two lines for each connection, one for each direction.
@@ -224,4 +230,161 @@ pub(super) fn heard(session: &Session, now: Time) -> String {
     session
         .last_heard
         .map_or_else(|| "not heard of yet".to_owned(), |heard| format!("heard {}", ago(heard, now)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::report::{ConnectionLife, DeviceLife, Disk, Endpoint, Link, Listener, Process, Traffic};
+
+    const NOW: u64 = 1_800_000_000_000;
+
+    fn ago_s(seconds: u64) -> Option<Time> {
+        Some(Time::from_unix_ms(NOW - 1000 * seconds))
+    }
+
+    fn device(code: &str, name: &str, live: DeviceLife) -> Device {
+        Device {
+            user: "default".to_owned(),
+            code: crate::registry::DeviceCode::new(code).unwrap(),
+            name: name.to_owned(),
+            kind: "Pi".to_owned(),
+            disabled: false,
+            username: format!("default.{code}"),
+            connections: vec!["connection-1".to_owned()],
+            live: Some(live),
+        }
+    }
+
+    fn status() -> Status {
+        let session = Session {
+            client_id: "x".repeat(100),
+            online: true,
+            kept: true,
+            subscriptions: 1,
+            queued: 0,
+            last_heard: ago_s(1),
+            link: Some(Link {
+                address: "[2001:db8::1234:5678]:65535".parse().unwrap(),
+                transport: "WebSocket over TLS".to_owned(),
+                protocol: "3.1.1".to_owned(),
+                since: ago_s(400).unwrap(),
+                keep_alive: 60,
+            }),
+        };
+        let away = Session {
+            client_id: "b\u{1b}".to_owned(),
+            online: false,
+            queued: 12,
+            link: None,
+            ..session.clone()
+        };
+        let traffic = |messages: u64| Traffic { messages, bytes: 100 * messages };
+        let busy = DeviceLife {
+            online: true,
+            online_since: ago_s(400),
+            last_seen: ago_s(0),
+            received: traffic(12_345_678_901),
+            sent: traffic(9_999_999),
+            queued: 100_000,
+            sessions: vec![session],
+            ..DeviceLife::default()
+        };
+        let gone = DeviceLife {
+            last_seen: ago_s(4_000_000),
+            denied: 7,
+            sessions: vec![away],
+            ..DeviceLife::default()
+        };
+        let long = "A device whose name is as long as a name may be, and says nothing, by and large";
+        let end = |code: &str| Endpoint {
+            code: crate::registry::DeviceCode::new(code).unwrap(),
+            name: "a".to_owned(),
+        };
+        let from_to = Direction {
+            published: traffic(3),
+            last: ago_s(90),
+            waiting: traffic(99_999),
+            refused: 4,
+            dropped: 0,
+        };
+        Status {
+            bridge: Process {
+                version: "1.2.3".to_owned(),
+                pid: 42,
+                started: ago_s(7300).unwrap(),
+                uptime: 7300,
+                host: "pi".to_owned(),
+                config: "/etc/ior-bridge".to_owned(),
+                data_dir: "/var/lib/ior-bridge".to_owned(),
+            },
+            listeners: [("mqtt", 1883), ("mqtts", 8883), ("websocket", 8083)]
+                .map(|(name, port)| Listener { name: name.to_owned(), address: ([0, 0, 0, 0], port).into() })
+                .into(),
+            store: Store {
+                durability: "fsync".to_owned(),
+                disk: Some(Disk {
+                    directory: "/var/lib/ior-bridge/store".to_owned(),
+                    bytes: 5 << 20,
+                    free_bytes: 1 << 20,
+                    commits: 9,
+                    last_commit: ago_s(3),
+                    failing: Some("the disk is full".to_owned()),
+                }),
+            },
+            totals: Totals {
+                devices_online: 1,
+                connected: 1,
+                sessions: 2,
+                refused_connections: 3,
+                published: 12_345_678,
+                denied: 7,
+                queue_full: 4,
+                not_kept: 5,
+                dropped: 6,
+                retained: 8,
+                limits: [("max_inflight".to_owned(), 12), ("queue_messages".to_owned(), 4)].into(),
+            },
+            devices: vec![device("4569", long, busy), device(&"c".repeat(32), "Slave 1", gone)],
+            connections: vec![Connection {
+                user: "eva".to_owned(),
+                id: "connection-1".repeat(5),
+                name: "Connection 1".to_owned(),
+                from: end("4569"),
+                to: end(&"c".repeat(32)),
+                live: Some(ConnectionLife { from_to, to_from: Direction::default() }),
+            }],
+        }
+    }
+
+    #[test]
+    fn nothing_is_wider_than_a_terminal_and_everything_is_aligned() {
+        let text = |style| text(&status(), style, Time::from_unix_ms(NOW));
+        let plain = text(Style::new(false, false));
+        assert_eq!(plain, include_str!("../../tests/golden/status.txt"), "\n{plain}");
+        let terminal = text(Style::new(true, true));
+        assert!(terminal.contains("\n● 4569") && terminal.contains("\n○ cccc"), "{terminal}");
+        for line in plain.lines().chain(terminal.lines()) {
+            assert!(line.chars().count() <= WIDTH, "{line}");
+        }
+        let coloured = text(Style::new(true, false));
+        assert!(coloured.contains("\n\x1b[32m●\x1b[0m 4569"), "{coloured:?}");
+        assert!(!plain.contains('\x1b') && !terminal.contains('\x1b'), "what devices make up is escaped");
+    }
+
+    #[test]
+    fn a_report_is_the_same_once_it_was_sent() {
+        let status = status();
+        let sent = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&sent).unwrap(), status);
+        let mut dead = status;
+        dead.store.disk = None;
+        dead.devices[0].live = None;
+        dead.connections[0].live = None;
+        let sent = serde_json::to_string(&dead).unwrap();
+        assert!(!sent.contains("from_to") && !sent.contains("commits"), "{sent}");
+        assert_eq!(serde_json::from_str::<Status>(&sent).unwrap(), dead);
+    }
 }

@@ -31,8 +31,6 @@ const START: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a running bridge may take to say which it is.
 const HELLO: Duration = Duration::from_secs(5);
-/// How long it may take to take the configuration up.
-const RELOAD: Duration = Duration::from_secs(60);
 
 /// Who is going to take a change up.
 #[derive(Debug)]
@@ -78,9 +76,10 @@ impl Taker {
         let until = Instant::now() + START;
         loop {
             if let Some(mut client) = Client::connect(&socket).await? {
-                let hello: Hello = within(HELLO, client.ask(&Request::Hello)).await.map_err(|error| {
-                    CommandError::failed(format!("the running bridge {error}; nothing was changed"))
-                })?;
+                let hello = timeout(HELLO, client.ask(&Request::Hello)).await;
+                let hello: Hello = hello
+                    .unwrap_or_else(|_| Err(ControlError::Silent(socket.clone())))
+                    .map_err(|error| CommandError::failed(format!("{error}; nothing was changed")))?;
                 check_directory(&hello, dir)?;
                 let is_elsewhere = hello.data_dir != absolute(&settings.data_dir);
                 return Ok(Self::Bridge(RunningBridge { hello, socket, is_elsewhere }));
@@ -129,14 +128,19 @@ impl Ready {
     pub(super) async fn take_up(self, before: &Registry, after: &Registry) -> Result<Taken, String> {
         match self {
             Self::Bridge(bridge) => {
-                let answer = match Client::connect(&bridge.socket).await {
-                    Ok(Some(mut client)) => within(RELOAD, client.ask(&Request::Reload)).await,
-                    Ok(None) => Err("has ended meanwhile: the change holds when it is started".to_owned()),
-                    Err(error) => Err(error.to_string()),
+                let asked = match Client::connect(&bridge.socket).await {
+                    Ok(Some(mut client)) => client.ask(&Request::Reload).await,
+                    Ok(None) => return Err("the bridge has ended meanwhile: start it".to_owned()),
+                    Err(error) => Err(error),
                 };
-                match answer {
+                match asked {
                     Ok(changes) => Ok(Taken::ByBridge { bridge, changes }),
-                    Err(error) => Err(format!("the running bridge (process {}) {error}", bridge.hello.pid)),
+                    Err(ControlError::Refused(why)) => Err(format!(
+                        "the running bridge (process {}) refuses: {why}\n\
+                         What runs stays as it was. Once that is put right, the bridge takes the change up by itself",
+                        bridge.hello.pid
+                    )),
+                    Err(error) => Err(error.to_string()),
                 }
             }
             Self::Command { data_dir, staged, _instance } => {
@@ -214,19 +218,6 @@ fn check_directory(hello: &Hello, dir: &Path) -> Result<(), CommandError> {
         hello.config,
         dir.display()
     )))
-}
-
-/// An answer of the running bridge, or why there is none, behind "the running bridge".
-async fn within<T>(
-    time: Duration,
-    answer: impl Future<Output = Result<T, ControlError>>,
-) -> Result<T, String> {
-    match timeout(time, answer).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(ControlError::Refused(why))) => Err(format!("refuses: {why}")),
-        Ok(Err(error)) => Err(format!("does not answer: {error}")),
-        Err(_) => Err(format!("has not answered within {} s: its log may tell why", time.as_secs())),
-    }
 }
 
 /// What a bridge learns at its start of the versions that were replaced, and what it cannot know: that a connection was gone

@@ -67,7 +67,6 @@ pub async fn run(args: Args, dir: &Path, environment: &Environment) -> Result<()
             return Ok(());
         }
         if event.is_ok_and(|event| event.kind == Kind::Stopping) {
-            eprintln!("the bridge is stopping: nothing more will be told");
             return Ok(());
         }
     }

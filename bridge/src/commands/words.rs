@@ -24,7 +24,11 @@ impl Style {
     /// Colours only on a terminal, and not with `NO_COLOR`.
     pub fn of_stdout() -> Self {
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_terminal = std::io::stdout().is_terminal();
+        Self::new(std::io::stdout().is_terminal(), no_color)
+    }
+
+    /// For a terminal, or for a file or program.
+    pub fn new(is_terminal: bool, no_color: bool) -> Self {
         Self { is_terminal, colours: is_terminal && !no_color }
     }
 
@@ -141,8 +145,13 @@ fn scaled(number: u64, step: f64, plain: &str, units: &[&str]) -> String {
 }
 
 /// "1 device", "2 devices".
-pub(super) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+pub(super) fn count(times: u64, what: &str) -> String {
+    format!("{} {what}{}", number(times), if times == 1 { "" } else { "s" })
+}
+
+/// "1 message", "2 messages".
+pub(super) fn messages(times: u64) -> String {
+    count(times, "message")
 }
 
 /// Not longer than so many characters; what is cut off is told by an ellipsis.
