@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, credentials, explain, latency, publish, rotate, store, subscribe};
+use crate::commands::{check, completions, credentials, explain, latency, publish, rotate, store, subscribe};
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
 ///
@@ -41,4 +41,6 @@ pub enum Command {
     Sub(subscribe::Args),
     /// Measure how long messages take from one end of a connection to the other.
     Latency(latency::Args),
+    /// Print what a shell needs to complete the command line.
+    Completions(completions::Args),
 }

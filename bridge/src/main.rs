@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
-    commands::{CommandError, check, credentials, explain, latency, publish, rotate, run, store, subscribe},
+    commands::{
+        CommandError, check, completions, credentials, explain, latency, publish, rotate, run, store,
+        subscribe,
+    },
     configuration,
     settings::Environment,
 };
@@ -41,6 +44,7 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Pub(args) => block_on(publish::run(args)),
         Command::Sub(args) => block_on(subscribe::run(args)),
         Command::Latency(args) => block_on(latency::run(args)),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

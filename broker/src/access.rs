@@ -20,12 +20,18 @@ pub trait Access: Send + Sync + 'static {
     /// taken over from an earlier run. `None` if it may not log in any more: then all that was kept of it goes.
     fn grant(&self, name: &str) -> Option<Arc<dyn Grant>>;
 
-    /// Which flow the QoS 1 and 2 messages of a Topic Name count for in the queues of their receivers; `None` for the one
-    /// that has no name and the [`crate::limits::Limits`]. All messages of a topic belong to the same flow. Asked for
-    /// every such message, so it should be quick; must not block.
+    /// Which flow the messages of a Topic Name count for, those of QoS 1 and 2 also in the queues of their receivers;
+    /// `None` for the one that has no name and the [`crate::limits::Limits`]. All messages of a topic belong to the same
+    /// flow. Asked for every message, unless [`Grant::permit`] told it, so it should be quick; must not block.
     fn flow(&self, topic: &str) -> Option<Flow> {
         let _ = topic;
         None
+    }
+
+    /// Whether there is a flow of this name ([`Flow::name`]) now. What was counted of one that is gone is forgotten.
+    fn has_flow(&self, name: &str) -> bool {
+        let _ = name;
+        true
     }
 }
 
@@ -36,6 +42,17 @@ pub struct Flow {
     pub name: Arc<str>,
     /// How much of it waits for each receiver.
     pub limits: FlowLimits,
+}
+
+/// Whether a client may publish to a Topic Name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permit {
+    /// It may not.
+    Refused,
+    /// It may.
+    Allowed,
+    /// It may, and the message counts for this flow.
+    InFlow(Flow),
 }
 
 /// What a client says about itself in CONNECT.
@@ -71,6 +88,12 @@ pub trait Grant: Send + Sync + 'static {
 
     /// May the client publish to this Topic Name, retained messages and its Will included?
     fn may_publish(&self, topic: &str) -> bool;
+
+    /// The same for a PUBLISH, with the flow that the message counts for. Where deciding finds the flow anyway it is told
+    /// here, the same one as by [`Access::flow`]; that is asked if it is not.
+    fn permit(&self, topic: &str) -> Permit {
+        if self.may_publish(topic) { Permit::Allowed } else { Permit::Refused }
+    }
 
     /// May the client subscribe to this Topic Filter, that is: may it hear every topic that the filter can match?
     fn may_subscribe(&self, filter: &str) -> bool;

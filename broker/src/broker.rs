@@ -27,6 +27,7 @@ use crate::{
     events::{Counters, Event, Events},
     grace::Grace,
     keeping::Keeper,
+    ledger::Ledger,
     limits::{Limit, LimitCounts, Limits},
     listener,
     live::{LiveError, LiveLane, LiveSettings},
@@ -142,19 +143,6 @@ impl Serving {
     }
 }
 
-/// A session as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionInfo {
-    /// The authenticated name.
-    pub name: Arc<str>,
-    /// The Client Identifier.
-    pub client_id: String,
-    /// Whether a client is connected.
-    pub online: bool,
-    /// QoS 1 and 2 messages that wait or are in flight.
-    pub pending: usize,
-}
-
 impl Broker {
     /// Starts a broker that nobody can reach yet. Without a store everything is kept in memory, and gone with the process.
     ///
@@ -200,6 +188,7 @@ impl Broker {
             reconsidering: tokio::sync::Mutex::default(),
             events: Events::new(),
             counters: Counters::default(),
+            ledger: Ledger::default(),
             stopping: AtomicBool::new(false),
             limits: ArcSwap::from_pointee(limits),
         });
@@ -284,24 +273,13 @@ impl Broker {
         self.shared.events.subscribe()
     }
 
-    /// All sessions as they are now.
-    pub fn sessions(&self) -> Vec<SessionInfo> {
-        let info = |session: &Session| SessionInfo {
-            name: Arc::clone(&session.name),
-            client_id: session.client_id.to_string(),
-            online: session.is_online(),
-            pending: session.outbound.lock().pending(),
-        };
-        self.sessions_of_clients().iter().map(|session| info(session)).collect()
-    }
-
     /// Whether any client of this authenticated name is connected.
     pub fn is_online(&self, name: &str) -> bool {
         self.shared.sessions.of(name).iter().any(|session| session.is_online())
     }
 
     /// Without those of the embedder's own.
-    fn sessions_of_clients(&self) -> Vec<Arc<Session>> {
+    pub(crate) fn sessions_of_clients(&self) -> Vec<Arc<Session>> {
         let mut sessions = self.shared.sessions.all();
         sessions.retain(|session| !session.is_inside());
         sessions
@@ -312,7 +290,7 @@ impl Broker {
         let counters = &self.shared.counters;
         let sessions = self.sessions_of_clients();
         for session in &sessions {
-            self.shared.count_dropped(session);
+            self.shared.take_counts(session);
         }
         Statistics {
             connected: counters.connected.load(Ordering::Relaxed),

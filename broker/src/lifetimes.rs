@@ -11,7 +11,6 @@ use crate::{
     access::Grant,
     clock,
     codec::ReasonCode,
-    events::Counters,
     limits::Limit,
     routing::Full,
     session::{Outbound, PendingWill, Session, SessionPresence},
@@ -86,9 +85,10 @@ impl Shared {
         publishes_will: bool,
         expiry: u32,
     ) {
+        session.lifetime.lock().connection = None;
         session.inbound.lock().handle_disconnect();
         self.with_outbound(session, Outbound::handle_disconnect);
-        self.count_dropped(session);
+        self.take_counts(session);
         if !publishes_will {
             session.lifetime.lock().will = None;
         }
@@ -140,7 +140,7 @@ impl Shared {
             lifetime.will.take()
         };
         self.sessions.remove(session);
-        self.count_dropped(session);
+        self.take_counts(session);
         let subscriptions = std::mem::take(&mut session.lifetime.lock().subscriptions);
         for filter in subscriptions.keys() {
             self.subscriptions.remove(filter, session.id);
@@ -149,16 +149,6 @@ impl Shared {
         self.end_keeping(session);
         drop(attachment);
         self.publish_will(session, will).await;
-    }
-
-    /// Adds what the session lost, and how often its limits acted, to the broker's counters.
-    pub fn count_dropped(&self, session: &Session) {
-        let (dropped, acted) = {
-            let mut outbound = session.outbound.lock();
-            (outbound.take_dropped(), outbound.take_acted())
-        };
-        Counters::add(&self.counters.dropped, dropped.total());
-        self.counters.limits.add_all(&acted);
     }
 
     /// Publishes a Will Message if its client may still do so.

@@ -61,6 +61,10 @@ impl Shared {
         // Whoever found a subscription that is gone has put the message into the session's queue now, and whoever saw a
         // Will Message that is gone has had it stored.
         self.grace.pass();
+        // What was counted under an old answer is counted by now.
+        sessions.iter().for_each(|session| self.take_counts(session));
+        self.forget_unknown_names();
+        self.forget_unknown_flows();
         done.wills = without_will.len() as u64;
         for session in without_will {
             self.forget_will(session);

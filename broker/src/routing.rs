@@ -23,6 +23,8 @@ pub struct Publisher<'a> {
     pub session: &'a Arc<Session>,
     /// Of the PUBLISH.
     pub packet_id: PacketId,
+    /// What the message counts for.
+    pub flow: &'a Flow,
 }
 
 /// Where a QoS 1 or 2 message went.
@@ -96,9 +98,10 @@ impl Shared {
                     && !message.retain()
                     && !remembers =>
             {
-                let (flow, delivery) = (self.flow_of(message.topic()), delivery(message.clone(), only));
+                let delivery = delivery(message.clone(), only);
                 let mut outbound = only.handle.outbound.lock();
-                outbound.push_assured(&flow, delivery, Wanted::default()).map(|()| None).map_err(Full::from)
+                let pushed = outbound.push_assured(publisher.flow, delivery, Wanted::default());
+                pushed.map(|()| None).map_err(Full::from)
             }
             all => self.route_to_all(message, publisher, all),
         };
@@ -224,7 +227,7 @@ impl Shared {
         publisher: &Publisher<'_>,
         matches: &mut [Match<Arc<Session>>],
     ) -> Result<Option<Arc<Receipt>>, Full> {
-        let flow = self.flow_of(message.topic());
+        let flow = publisher.flow;
         let mut receivers = Vec::with_capacity(matches.len());
         let mut outcome = Ok(());
         for wanted in matches.iter_mut() {
@@ -234,7 +237,7 @@ impl Shared {
                 receivers.push(Receiver { session, delivery, way: Way::Live });
                 continue;
             }
-            match self.with_outbound(session, |outbound| outbound.reserve(&flow, &delivery)) {
+            match self.with_outbound(session, |outbound| outbound.reserve(flow, &delivery)) {
                 Ok(place) => receivers.push(Receiver { session, delivery, way: Way::Queue(place) }),
                 Err(full) => outcome = Err(full.into()),
             }
@@ -250,7 +253,7 @@ impl Shared {
             }
             return Err(full);
         }
-        Ok(self.deliver(message, publisher, &flow, receivers))
+        Ok(self.deliver(message, publisher, receivers))
     }
 
     /// Puts the message into the places that were promised, and has kept what must be kept before the publisher may be
@@ -259,7 +262,6 @@ impl Shared {
         self: &Arc<Self>,
         message: &Message,
         publisher: &Publisher<'_>,
-        flow: &Flow,
         receivers: Vec<Receiver<'_>>,
     ) -> Option<Arc<Receipt>> {
         let receipt = Receipt::new(&publisher.session.bell);
@@ -275,7 +277,7 @@ impl Shared {
             let wanted = Wanted { receipt, at_once, is_remembered, since: None };
             let work = {
                 let mut outbound = session.outbound.lock();
-                outbound.push_reserved(flow, place, delivery, wanted);
+                outbound.push_reserved(publisher.flow, place, delivery, wanted);
                 outbound.take_work()
             };
             for work in work {

@@ -1,6 +1,7 @@
 //! What all connections share: the parts of the broker, and how they tell what happened.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -9,7 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    access::{Access, Flow, Grant},
+    access::{Access, Flow, Grant, Permit},
     addresses::Addresses,
     admission::Admission,
     allowance::Allowances,
@@ -18,6 +19,7 @@ use crate::{
     grace::Grace,
     guessing::Guesses,
     keeping::Keeper,
+    ledger::Ledger,
     limits::{Limit, LimitTally, Limits},
     live::LiveLane,
     retained::Retained,
@@ -64,17 +66,18 @@ pub struct Shared {
     pub reconsidering: tokio::sync::Mutex<()>,
     pub events: Events,
     pub counters: Counters,
+    /// What was counted of names and flows.
+    pub ledger: Ledger,
     /// Whoever begins a session after this was set is told that the broker stops.
     pub stopping: AtomicBool,
 }
 
 impl Shared {
-    /// Whether the grant allows the PUBLISH; a refusal is counted and told.
+    /// Whether the grant allows a message; a refusal is counted and told.
     pub fn may_publish(&self, grant: &dyn Grant, topic: &str) -> bool {
         let allowed = grant.may_publish(topic);
         if !allowed {
-            Counters::add(&self.counters.denied, 1);
-            self.events.emit(|| Event::PublishDenied { name: grant.name().into(), topic: excerpt(topic) });
+            self.tell_publish_denied(grant, topic);
         }
         allowed
     }
@@ -83,16 +86,28 @@ impl Shared {
     pub fn may_subscribe(&self, grant: &dyn Grant, filter: &str) -> bool {
         let allowed = grant.may_subscribe(filter);
         if !allowed {
-            Counters::add(&self.counters.denied, 1);
+            self.count_denied(grant);
             self.events
                 .emit(|| Event::SubscribeDenied { name: grant.name().into(), filter: excerpt(filter) });
         }
         allowed
     }
 
+    /// The flow of a PUBLISH, if the grant allows it; a refusal is counted and told.
+    pub fn permit(&self, grant: &dyn Grant, topic: &str) -> Option<Cow<'_, Flow>> {
+        match grant.permit(topic) {
+            Permit::InFlow(flow) => Some(Cow::Owned(flow)),
+            Permit::Allowed => Some(self.flow_of(topic)),
+            Permit::Refused => {
+                self.tell_publish_denied(grant, topic);
+                None
+            }
+        }
+    }
+
     /// The flow that messages of a topic count for.
-    pub fn flow_of(&self, topic: &str) -> Flow {
-        self.access.flow(topic).unwrap_or_else(|| self.common_flow.clone())
+    pub fn flow_of(&self, topic: &str) -> Cow<'_, Flow> {
+        self.access.flow(topic).map_or(Cow::Borrowed(&self.common_flow), Cow::Owned)
     }
 
     /// Counts that a message was refused because of a limit of queues or retained messages.
@@ -133,5 +148,15 @@ impl Shared {
             reason,
             detail: detail.into(),
         });
+    }
+
+    fn tell_publish_denied(&self, grant: &dyn Grant, topic: &str) {
+        self.count_denied(grant);
+        self.events.emit(|| Event::PublishDenied { name: grant.name().into(), topic: excerpt(topic) });
+    }
+
+    fn count_denied(&self, grant: &dyn Grant) {
+        Counters::add(&self.counters.denied, 1);
+        self.ledger.count_denied(grant.name());
     }
 }

@@ -253,7 +253,7 @@ fn answer(stream: TcpStream, served: &Served) -> std::io::Result<()> {
 }
 
 /// MQTT.js for browsers: where `IOR_MQTT_JS` says, or where `tests/install` puts it.
-fn mqtt_js() -> PathBuf {
+pub fn mqtt_js() -> PathBuf {
     let installed = || {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../target/tests-browser/node_modules/mqtt/dist/mqtt.min.js")

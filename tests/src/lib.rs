@@ -7,6 +7,7 @@
 //! - [`browser`]: MQTT.js in a page of a real browser.
 //! - [`Channel`]: TCP, TLS and WebSocket for clients that know only TCP.
 //! - [`clients`]: mosquitto's clients, paho-mqtt and rumqttc, for both versions.
+//! - [`documents`]: the programs and commands of the documents.
 //! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
 //! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
 //! - [`raw`]: packets of MQTT 3.1.1 and 5, right or deliberately wrong, and what the server answers.
@@ -25,6 +26,7 @@ mod broker;
 pub mod browser;
 mod channel;
 pub mod clients;
+pub mod documents;
 pub mod faults;
 mod peer;
 pub mod process;

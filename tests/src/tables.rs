@@ -1,6 +1,6 @@
 //! The tables of the documents in `docs/` that name tests.
 
-use std::path::Path;
+use crate::documents::read;
 
 /// The cells of all rows of a document's tables, without headings, each row with so many cells.
 #[track_caller]
@@ -33,10 +33,4 @@ pub fn named_tests(cell: &str) -> Vec<String> {
         assert!(source.contains(&format!("#[test]\nfn {test}()")), "there is no test {name}");
     }
     names
-}
-
-#[track_caller]
-fn read(path: &str) -> String {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    std::fs::read_to_string(workspace.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }

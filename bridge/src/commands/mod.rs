@@ -3,6 +3,7 @@
 mod accepted;
 pub mod check;
 mod client;
+pub mod completions;
 pub mod credentials;
 mod data_dir;
 pub mod explain;

@@ -9,7 +9,7 @@ pub enum Format {
     Mosquitto,
     /// A Python program with paho-mqtt.
     Paho,
-    /// An Arduino sketch with PubSubClient, for an ESP32 or ESP8266.
+    /// An Arduino sketch with PubSubClient, for an ESP32.
     Arduino,
     /// C for ESP-IDF's esp-mqtt.
     EspIdf,
@@ -18,7 +18,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// A text that is ready to be pasted. With TLS if the file names no port for plain MQTT.
+    /// A text that is ready to be pasted. With TLS if the file names a port for it.
     pub fn render(self, file: &CredentialFile) -> String {
         match self {
             Self::Json => to_text(file),
@@ -46,8 +46,8 @@ impl<'a> Way<'a> {
     fn of(file: &'a CredentialFile) -> Self {
         const DEFAULT_PORT: u16 = 1883;
         match (file.mqtt.port, file.mqtt.tls_port) {
-            (None, Some(port)) => Self { port, tls: Some(Tls { ca: file.mqtt.ca.as_deref() }) },
-            (port, _) => Self { port: port.unwrap_or(DEFAULT_PORT), tls: None },
+            (_, Some(port)) => Self { port, tls: Some(Tls { ca: file.mqtt.ca.as_deref() }) },
+            (port, None) => Self { port: port.unwrap_or(DEFAULT_PORT), tls: None },
         }
     }
 }
@@ -142,22 +142,47 @@ fn arduino(file: &CredentialFile) -> String {
             "#include <WiFiClientSecure.h>\n",
             ca_of_c(ca.unwrap_or("the CA that signed the bridge's certificate, in PEM form\n")) + "\n",
             "WiFiClientSecure",
-            "  network.setCACert(CA);  // ESP8266: network.setTrustAnchors(new X509List(CA)), and set the clock\n",
+            "  network.setCACert(CA);\n",
         ),
     };
     format!(
-        r#"// {title}, connected with {peer}. Needs the library PubSubClient.
+        r#"// {title}, connected with {peer}. For an ESP32, with the library PubSubClient 2.8.
 #include <PubSubClient.h>
-#include <WiFi.h>  // ESP8266: ESP8266WiFi.h
+#include <WiFi.h>
 {include}
 {ca}const char *WIFI_NAME = "your network";
 const char *WIFI_PASSWORD = "its password";
+const char *STATUS = {status};
+const char *COUNT = {count};
+const char *PRESENCE = {presence};
+const char ONLINE[] = "{{\"online\":true";
 
 {network} network;
 PubSubClient mqtt(network);
+unsigned long lastTime = 0;
+unsigned long number = 0;
 
 void onMessage(char *topic, byte *payload, unsigned int length) {{
-  Serial.printf("%s %.*s\n", topic, (int)length, (const char *)payload);
+  const size_t most = sizeof ONLINE - 1;
+  if (strcmp(topic, PRESENCE) == 0) {{
+    bool online = length >= most && memcmp(payload, ONLINE, most) == 0;
+    Serial.println(online ? "peer is online" : "peer is offline");
+  }} else {{
+    Serial.printf("%s %.*s\n", topic, (int)length, (const char *)payload);
+  }}
+}}
+
+bool connectToBridge() {{
+  // Whoever vanishes is "gone"; the last argument keeps the session.
+  if (!mqtt.connect({client_id}, {username}, {password}, STATUS, 1, true, "gone", false)) {{
+    Serial.printf("not connected: state %d\n", mqtt.state());
+    return false;
+  }}
+  Serial.println("connected");
+  mqtt.subscribe({subscribe}, 1);
+  mqtt.subscribe(PRESENCE, 1);
+  mqtt.publish(STATUS, "here", true);
+  return true;
 }}
 
 void setup() {{
@@ -165,19 +190,22 @@ void setup() {{
   WiFi.begin(WIFI_NAME, WIFI_PASSWORD);
 {trust}  mqtt.setServer({host}, {port});
   mqtt.setCallback(onMessage);
+  mqtt.setKeepAlive(30);
+  // A message that does not fit is thrown away unseen.
+  mqtt.setBufferSize(1024);
 }}
 
 void loop() {{
-  if (!mqtt.connected()) {{
-    if (!mqtt.connect({client_id}, {username}, {password})) {{
-      delay(2000);
-      return;
-    }}
-    mqtt.subscribe({subscribe}, 1);
-    mqtt.subscribe({presence}, 1);
-    mqtt.publish({publish}, "hello");
+  if (!mqtt.connected() && !connectToBridge()) {{
+    delay(5000);
+    return;
   }}
   mqtt.loop();
+  if (millis() - lastTime >= 1000) {{
+    lastTime = millis();
+    number++;
+    mqtt.publish(COUNT, String(number).c_str());
+  }}
 }}
 "#,
         title = comment(&file.name),
@@ -189,7 +217,8 @@ void loop() {{
         password = quoted(&login.password),
         subscribe = quoted(&topics.subscribe),
         presence = quoted(&topics.presence),
-        publish = quoted(&topics.publish),
+        status = quoted(&format!("{}/status", topics.publish)),
+        count = quoted(&format!("{}/count", topics.publish)),
     )
 }
 
@@ -212,22 +241,57 @@ fn esp_idf(file: &CredentialFile) -> String {
         ),
     };
     format!(
-        r#"// {title}, connected with {peer}. Call bridge_start() when the network is up.
+        r#"// {title}, connected with {peer}. For ESP-IDF 5.
+// Call bridge_run() when the network is up: it does not return.
 #include <stdio.h>
+#include <string.h>
+#include "freertos/FreeRTOS.h"
+#include "freertos/task.h"
 #include "mqtt_client.h"
 {include}
-{ca}static void on_event(void *arg, esp_event_base_t base, int32_t id, void *data) {{
-    esp_mqtt_event_handle_t event = data;
-    if (id == MQTT_EVENT_CONNECTED) {{
-        esp_mqtt_client_subscribe(event->client, {subscribe}, 1);
-        esp_mqtt_client_subscribe(event->client, {presence}, 1);
-        esp_mqtt_client_publish(event->client, {publish}, "hello", 0, 1, 0);
-    }} else if (id == MQTT_EVENT_DATA) {{
+{ca}static const char STATUS[] = {status};
+static const char COUNT[] = {count};
+static const char PRESENCE[] = {presence};
+static const char ONLINE[] = "{{\"online\":true";
+
+static void on_message(esp_mqtt_event_handle_t event) {{
+    const int most = sizeof ONLINE - 1;
+    if (event->topic_len == sizeof PRESENCE - 1 && memcmp(event->topic, PRESENCE, event->topic_len) == 0) {{
+        int online = event->data_len >= most && memcmp(event->data, ONLINE, most) == 0;
+        printf("peer is %s\n", online ? "online" : "offline");
+    }} else {{
         printf("%.*s %.*s\n", event->topic_len, event->topic, event->data_len, event->data);
     }}
 }}
 
-void bridge_start(void) {{
+static void on_event(void *arg, esp_event_base_t base, int32_t id, void *data) {{
+    esp_mqtt_event_handle_t event = data;
+    switch (id) {{
+    case MQTT_EVENT_CONNECTED:
+        printf("connected %s\n", event->session_present ? "again" : "with a new session");
+        esp_mqtt_client_subscribe(event->client, {subscribe}, 1);
+        esp_mqtt_client_subscribe(event->client, {presence}, 1);
+        esp_mqtt_client_publish(event->client, STATUS, "here", 0, 1, 1);
+        break;
+    case MQTT_EVENT_DATA:
+        on_message(event);
+        break;
+    case MQTT_EVENT_SUBSCRIBED:
+        if (event->error_handle->error_type == MQTT_ERROR_TYPE_SUBSCRIBE_FAILED) {{
+            printf("refused to subscribe\n");
+        }}
+        break;
+    case MQTT_EVENT_ERROR:
+        if (event->error_handle->error_type == MQTT_ERROR_TYPE_CONNECTION_REFUSED) {{
+            printf("refused: code %d\n", (int)event->error_handle->connect_return_code);
+        }}
+        break;
+    default:
+        break;
+    }}
+}}
+
+void bridge_run(void) {{
     const esp_mqtt_client_config_t config = {{
         .broker.address.hostname = {host},
         .broker.address.port = {port},
@@ -235,10 +299,20 @@ void bridge_start(void) {{
 {trust}        .credentials.client_id = {client_id},
         .credentials.username = {username},
         .credentials.authentication.password = {password},
+        .session.disable_clean_session = true,
+        .session.keepalive = 30,
+        .session.last_will = {{ .topic = STATUS, .msg = "gone", .qos = 1, .retain = 1 }},
     }};
     esp_mqtt_client_handle_t client = esp_mqtt_client_init(&config);
     esp_mqtt_client_register_event(client, ESP_EVENT_ANY_ID, on_event, NULL);
     esp_mqtt_client_start(client);
+    for (unsigned number = 1;; number++) {{
+        char text[12];
+        vTaskDelay(pdMS_TO_TICKS(1000));
+        snprintf(text, sizeof text, "%u", number);
+        // Sent again until the bridge has acknowledged it, but not for longer than 30 seconds.
+        esp_mqtt_client_enqueue(client, COUNT, text, 0, 1, 0, true);
+    }}
 }}
 "#,
         title = comment(&file.name),
@@ -250,7 +324,8 @@ void bridge_start(void) {{
         password = quoted(&login.password),
         subscribe = quoted(&topics.subscribe),
         presence = quoted(&topics.presence),
-        publish = quoted(&topics.publish),
+        status = quoted(&format!("{}/status", topics.publish)),
+        count = quoted(&format!("{}/count", topics.publish)),
     )
 }
 

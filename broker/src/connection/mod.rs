@@ -42,6 +42,7 @@ use crate::{
     events::{Counters, DisconnectCause, Event, excerpt},
     limits::{Limit, Limits},
     message::Message,
+    report::ConnectionInfo,
     session::Session,
     shared::{Matches, Shared},
     store::Sequence,
@@ -204,6 +205,13 @@ where
             // It logged in before the name was revoked, and whoever ends its sessions may not have seen this one.
             session.outbound.lock().request_close(ReasonCode::AdministrativeAction);
         }
+        session.lifetime.lock().connection = Some(ConnectionInfo {
+            peer: arrival.peer,
+            channel: arrival.channel,
+            version: client.client.version,
+            since: clock::unix_ms(),
+            keep_alive: client.keep_alive,
+        });
         emit_connected(shared, &session, arrival, client.client.version, session_present);
 
         let mut connection = Connection::new(shared, &session, wire, client);

@@ -9,6 +9,7 @@ use super::{
     answers::{Answer, What},
 };
 use crate::{
+    access::Flow,
     codec::{
         ClientDisconnect, ClientPacket, PacketId, Publish, QoS, ReasonCode, RetainHandling, ServerAck,
         ServerPacket, Subscribe, SubscribeFilter, Unsubscribe, Version,
@@ -62,9 +63,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         publish: &Publish<'_>,
         within_limits: Result<(), Limit>,
     ) -> Result<(), Ending> {
-        let _inside = self.shared.grace.enter();
+        let shared = self.shared;
+        let _inside = shared.grace.enter();
         if !self.grant.is_inside() {
-            Counters::add(&self.shared.counters.published, 1);
+            Counters::add(&shared.counters.published, 1);
         }
         if let Err(limit) = self.limits.check_topic(publish.topic) {
             if let Some(alias) = publish.topic_alias {
@@ -85,25 +87,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                     drop(inbound);
                     return self.refuse_beyond(publish, limit);
                 }
-                Ok(Incoming::New { topic }) if !self.shared.may_publish(&*self.grant, topic) => {
-                    drop(inbound);
-                    let what = "it published to a topic that it may not publish to";
-                    return self.refuse_publish(publish, ReasonCode::NotAuthorized, what);
+                Ok(Incoming::New { topic }) => {
+                    let Some(flow) = shared.permit(&*self.grant, topic) else {
+                        drop(inbound);
+                        let what = "it published to a topic that it may not publish to";
+                        return self.refuse_publish(publish, ReasonCode::NotAuthorized, what);
+                    };
+                    let message = Message::new(&MessageParts {
+                        publisher: self.session.id,
+                        topic,
+                        qos: publish.qos,
+                        retain: publish.retain,
+                        received_at: self.now,
+                        expiry: publish.message_expiry,
+                        forwarded: publish.forwarded,
+                        payload: publish.payload,
+                    });
+                    if publish.qos == QoS::AtMostOnce {
+                        inbound.count(&flow, publish.payload, self.now);
+                    }
+                    Ok((message, flow))
                 }
-                Ok(Incoming::New { topic }) => Ok(Message::new(&MessageParts {
-                    publisher: self.session.id,
-                    topic,
-                    qos: publish.qos,
-                    retain: publish.retain,
-                    received_at: self.now,
-                    expiry: publish.message_expiry,
-                    forwarded: publish.forwarded,
-                    payload: publish.payload,
-                })),
             }
         };
         match (publish.packet_id, message) {
-            (None, Ok(message)) => {
+            (None, Ok((message, _))) => {
                 let (message, retained) = self.shared.retain_live(message, Some(&self.session.name));
                 if let Err(Full(limit)) = retained {
                     self.shared.count_full(limit);
@@ -119,19 +127,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             (Some(packet_id), Err(Some(receipt))) => {
                 self.acknowledge_when_kept(publish.qos, packet_id, ReasonCode::Success, receipt, 0);
             }
-            (Some(packet_id), Ok(message)) => {
-                return self.route(publish, packet_id, &message);
+            (Some(packet_id), Ok((message, flow))) => {
+                return self.route(publish, packet_id, &message, &flow);
             }
         }
         Ok(())
     }
 
     /// QoS 1 and 2.
-    fn route(&mut self, publish: &Publish<'_>, packet_id: PacketId, message: &Message) -> Result<(), Ending> {
-        let publisher = Publisher { session: self.session, packet_id };
+    fn route(
+        &mut self,
+        publish: &Publish<'_>,
+        packet_id: PacketId,
+        message: &Message,
+        flow: &Flow,
+    ) -> Result<(), Ending> {
+        let publisher = Publisher { session: self.session, packet_id, flow };
         let routed = match self.shared.route(message, &publisher, &mut self.matches) {
             Ok(routed) => routed,
             Err(Full(limit)) => {
+                self.session.inbound.lock().count_refused(flow);
                 self.shared.tell_full(&self.session.name, message.topic(), limit);
                 let what = "a queue for its message is full, and MQTT 3.1.1 cannot say so";
                 return self.refuse_publish(publish, ReasonCode::QuotaExceeded, what);
@@ -140,6 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let reason = if routed.wanted { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         {
             let mut inbound = self.session.inbound.lock();
+            inbound.count(flow, publish.payload, self.now);
             match publish.qos {
                 QoS::ExactlyOnce => inbound.accept(packet_id, routed.receipt.clone()),
                 _ if routed.receipt.is_some() => inbound.hold(publish.qos),

@@ -22,7 +22,7 @@ use crate::{
     codec::QoS,
     limits::{Limit, LimitTally, WhenFull},
     queue::{Delivery, QueueFull},
-    store::{QueuedMessage, Sequence, StoredSession, Trim},
+    store::{QueuedMessage, Sequence, StoredSession, Totals, Trim},
 };
 
 /// Messages of a kept session that wait in memory at most; what comes while there are more waits in the store only. Few
@@ -143,6 +143,16 @@ impl Assured {
         std::mem::take(&mut self.expired)
     }
 
+    /// How many messages of each flow gave way, expired or were too large since the last call.
+    pub fn take_dropped_of_flows(&mut self) -> Vec<(Arc<str>, u64)> {
+        self.flows.take_dropped()
+    }
+
+    /// What waits of each flow.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, Totals)> {
+        self.flows.waiting()
+    }
+
     /// How many messages wait, those that are sent again included.
     pub fn len(&self) -> usize {
         self.flows.messages() + self.waiting.again()
@@ -201,6 +211,7 @@ impl Assured {
                 let room;
                 (dropped, room) = self.make_room(index, bytes);
                 if !room {
+                    self.flows.count_dropped(index, 1);
                     settle(wanted.receipt, true);
                     return dropped + 1;
                 }
@@ -271,9 +282,10 @@ impl Assured {
         Some(entry)
     }
 
-    /// The next one is not sent, because it expired or is too large.
+    /// The next one is not sent, because it is too large.
     pub fn drop_front(&mut self) {
         if let Some(entry) = self.take_front() {
+            self.flows.count_dropped(entry.flow, 1);
             self.handle_arrived(entry.sequence);
         }
     }
@@ -281,8 +293,7 @@ impl Assured {
     /// The next one to send is too old.
     pub fn drop_expired_front(&mut self) {
         if let Some(entry) = self.take_front() {
-            self.expired += 1;
-            self.note_age(&entry);
+            self.count_expired(&entry);
             self.handle_arrived(entry.sequence);
         }
     }
@@ -403,6 +414,7 @@ impl Assured {
             if let Some(entry) = oldest {
                 self.count_out(&entry);
                 self.handle_arrived(entry.sequence);
+                self.flows.count_dropped(flow, 1);
                 dropped += 1;
             } else if self.stored_from.is_some() {
                 self.trim(flow, Trim::Oldest { messages: 1, bytes: bytes as u64 });
@@ -417,8 +429,7 @@ impl Assured {
         const PAUSE_MS: u64 = 1000;
         let expired = |entry: &Entry| entry.flow == flow && !entry.again && entry.expires_at <= now;
         while let Some(entry) = self.waiting.take_first(expired) {
-            self.expired += 1;
-            self.note_age(&entry);
+            self.count_expired(&entry);
             self.count_out(&entry);
             self.handle_arrived(entry.sequence);
         }
@@ -428,7 +439,9 @@ impl Assured {
         }
     }
 
-    fn note_age(&mut self, dropped: &Entry) {
+    fn count_expired(&mut self, dropped: &Entry) {
+        self.expired += 1;
+        self.flows.count_dropped(dropped.flow, 1);
         if dropped.ages() {
             self.acted.note(Limit::QueueMaxAge);
         }

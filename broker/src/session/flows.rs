@@ -27,6 +27,8 @@ struct FlowUse {
     promised: Use,
     /// Messages with a lower number are gone, wherever they still turn up.
     revoked_below: Sequence,
+    /// Messages that gave way, expired or were too large.
+    dropped: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl Flows {
             waiting: Use { messages: totals.messages as usize, bytes: totals.bytes as usize },
             promised: Use::default(),
             revoked_below: 0,
+            dropped: 0,
         };
         Self { uses: totals.into_iter().map(restored).collect() }
     }
@@ -74,6 +77,7 @@ impl Flows {
                 waiting: Use::default(),
                 promised: Use::default(),
                 revoked_below: 0,
+                dropped: 0,
             });
             self.uses.len() - 1
         });
@@ -141,6 +145,25 @@ impl Flows {
     /// Whether the message is gone.
     pub fn is_revoked(&self, flow: FlowIndex, sequence: Sequence) -> bool {
         sequence < self.uses[flow.0 as usize].revoked_below
+    }
+
+    /// Messages of the flow were lost.
+    pub fn count_dropped(&mut self, flow: FlowIndex, messages: u64) {
+        self.uses[flow.0 as usize].dropped += messages;
+    }
+
+    /// How many were since the last call, of each flow that lost any.
+    pub fn take_dropped(&mut self) -> Vec<(Arc<str>, u64)> {
+        let lost = self.uses.iter_mut().filter(|flow| flow.dropped > 0);
+        lost.map(|flow| (Arc::clone(&flow.name), std::mem::take(&mut flow.dropped))).collect()
+    }
+
+    /// What waits of each flow of which something does.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, Totals)> {
+        let waiting = self.uses.iter().filter(|flow| flow.waiting.messages > 0);
+        waiting.map(|FlowUse { name, waiting, .. }| {
+            (name, Totals { messages: waiting.messages as u64, bytes: waiting.bytes as u64 })
+        })
     }
 
     /// Nothing waits.

@@ -2,8 +2,14 @@
 
 use std::{collections::HashMap, num::NonZeroU16, sync::Arc};
 
-use super::receipt::{Outcome, Receipt};
-use crate::codec::{PacketId, Publish, QoS, ReasonCode, Version};
+use super::{
+    receipt::{Outcome, Receipt},
+    traffic::Published,
+};
+use crate::{
+    access::Flow,
+    codec::{PacketId, Publish, QoS, ReasonCode, Version},
+};
 
 /// The receiving half of a session's protocol state. Without sockets and clocks.
 #[derive(Debug)]
@@ -20,6 +26,7 @@ pub struct Inbound {
     /// How many of the unreleased, and of the QoS 1 messages that are not acknowledged yet, arrived on this network
     /// connection: the client's quota begins anew with each.
     quota_used: u16,
+    published: Published,
 }
 
 /// What to do with a PUBLISH.
@@ -45,6 +52,7 @@ impl Inbound {
             unreleased: HashMap::new(),
             quota: receive_maximum,
             quota_used: 0,
+            published: Published::default(),
         }
     }
 
@@ -104,6 +112,21 @@ impl Inbound {
         if qos == QoS::AtLeastOnce {
             self.quota_used = self.quota_used.saturating_add(1);
         }
+    }
+
+    /// A message was taken: counts it.
+    pub fn count(&mut self, flow: &Flow, payload: &[u8], now: u64) {
+        self.published.count(flow, payload, now);
+    }
+
+    /// A message was refused because a queue was full: counts it.
+    pub fn count_refused(&mut self, flow: &Flow) {
+        self.published.count_refused(flow);
+    }
+
+    /// What was counted since the last call.
+    pub fn take_published(&mut self) -> Published {
+        std::mem::take(&mut self.published)
     }
 
     /// A QoS 1 message that was held is acknowledged.

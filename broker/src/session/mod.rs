@@ -13,6 +13,7 @@ mod receipt;
 mod registry;
 #[cfg(any(test, fuzzing))]
 mod testing;
+mod traffic;
 mod unsettled;
 mod window;
 mod work;
@@ -37,6 +38,7 @@ pub use outbound::{ClientSettings, Outbound};
 pub use outbound::{kept_model, model};
 pub use receipt::{Bell, Outcome, Receipt};
 pub use registry::Registry;
+pub use traffic::{Published, Traffic};
 pub use work::{Wanted, Work};
 
 use crate::{
@@ -45,6 +47,7 @@ use crate::{
     codec::ReasonCode,
     limits::Limits,
     message::Message,
+    report::ConnectionInfo,
     store::{SessionRecord, Slot, StoredSession, WillRecord},
     subscriptions::SubscriptionOptions,
 };
@@ -71,7 +74,7 @@ pub struct Session {
     attachment: tokio::sync::Mutex<()>,
     /// Connections that want to take the session over.
     newcomers: AtomicUsize,
-    /// When the client was heard last, in milliseconds since the Unix epoch.
+    /// When the client was heard last, in milliseconds since the Unix epoch; 0 if that is not known.
     last_heard: AtomicU64,
 }
 
@@ -90,6 +93,20 @@ pub struct Lifetime {
     pub expiry: u32,
     /// What its client may do, since the last login or start.
     pub grant: Option<Arc<dyn Grant>>,
+    /// As long as its client is connected.
+    pub connection: Option<ConnectionInfo>,
+}
+
+/// What a session has counted since that was taken over last.
+pub struct Counts {
+    /// By its client.
+    pub published: Published,
+    /// To its client: PUBLISH packets.
+    pub sent: Traffic,
+    /// Messages that its client did not get.
+    pub dropped: u64,
+    /// Those of QoS 1 and 2, by the name of their flow.
+    pub dropped_of_flows: Vec<(Arc<str>, u64)>,
 }
 
 /// Whether a session has a connection.
@@ -144,6 +161,7 @@ impl Session {
         let new =
             Self::new(SessionId::Kept(record.slot), Arc::clone(&record.name), &record.client_id, limits);
         new.inbound.lock().restore(&stored.unreleased);
+        new.heard(record.left_at.unwrap_or(0));
         Self { outbound: Mutex::new(Outbound::restored(limits, stored)), ..new }
     }
 
@@ -200,9 +218,9 @@ impl Session {
         self.last_heard.store(now, Ordering::Relaxed);
     }
 
-    /// When the client was heard last, in milliseconds since the Unix epoch.
-    pub fn last_heard(&self) -> u64 {
-        self.last_heard.load(Ordering::Relaxed)
+    /// When the client was heard last, in milliseconds since the Unix epoch. `None` if that was before a crash.
+    pub fn last_heard(&self) -> Option<u64> {
+        Some(self.last_heard.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
     /// Whether the session is over.

@@ -7,6 +7,7 @@ use super::{
     entry::Content,
     flows::Place,
     receipt::Receipt,
+    traffic::Traffic,
     window::{Received, Window},
     work::{Wanted, Work},
 };
@@ -37,6 +38,8 @@ pub struct Outbound {
     live_first: bool,
     /// Messages that this client did not get although its session was there.
     dropped: Dropped,
+    /// PUBLISH packets.
+    sent: Traffic,
     acted: LimitTally,
 }
 
@@ -103,6 +106,7 @@ impl Outbound {
             close_request: None,
             live_first: false,
             dropped: Dropped::default(),
+            sent: Traffic::default(),
             acted: LimitTally::default(),
         }
     }
@@ -336,6 +340,21 @@ impl Outbound {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Those of QoS 1 and 2 by the name of their flow.
+    pub fn take_dropped_of_flows(&mut self) -> Vec<(Arc<str>, u64)> {
+        self.assured.take_dropped_of_flows()
+    }
+
+    /// The PUBLISH packets sent since the last call; one that was sent again counts again.
+    pub fn take_sent(&mut self) -> Traffic {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// The QoS 1 and 2 messages that wait to be sent, by the name of their flow.
+    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, Totals)> {
+        self.assured.waiting()
+    }
+
     /// How often limits of this session acted since the last call.
     pub fn take_acted(&mut self) -> LimitTally {
         let mut acted = std::mem::take(&mut self.acted);
@@ -358,7 +377,9 @@ impl Outbound {
         {
             match delivery.message.remaining_expiry(now) {
                 Err(Expired) => self.dropped.expired += 1,
-                Ok(expiry) if client.write(&delivery, None, false, expiry, out) => {}
+                Ok(expiry) if client.write(&delivery, None, false, expiry, out) => {
+                    self.sent.count(delivery.message.payload());
+                }
                 Ok(_) => self.dropped.too_large += 1,
             }
         }
@@ -400,6 +421,7 @@ impl Outbound {
                         self.assured.drop_front();
                         continue;
                     }
+                    self.sent.count(delivery.message.payload());
                 }
             }
             if let Some(sent) = self.assured.take_front() {

@@ -152,6 +152,8 @@ impl Store {
             failures: figures.failures.load(Ordering::Relaxed),
             owed: figures.owed.load(Ordering::Relaxed),
             bytes: size(STORE) + size(LOG),
+            free_bytes: figures.free_bytes.load(Ordering::Relaxed),
+            last_commit: Some(figures.last_commit.load(Ordering::Relaxed)).filter(|at| *at > 0),
         }
     }
 

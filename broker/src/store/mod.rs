@@ -279,6 +279,10 @@ pub struct StoreStatistics {
     pub owed: u64,
     /// Bytes of the database and its log.
     pub bytes: u64,
+    /// Bytes of the database that are free for what comes; as they were at most about ten seconds ago.
+    pub free_bytes: u64,
+    /// When the last commit was, in milliseconds since the Unix epoch; `None` if there was none yet.
+    pub last_commit: Option<u64>,
 }
 
 /// A session that was kept.

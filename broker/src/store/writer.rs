@@ -21,8 +21,9 @@ use super::{
     owed::{Owed, undoing},
     place::Place,
     revoking::{SessionEnds, Unfinished},
-    schema::{self, Database},
+    schema::{self, Database, PAGE_SIZE},
 };
+use crate::clock;
 
 /// The most that one commit takes.
 const BATCH_CHANGES: usize = 10_000;
@@ -31,6 +32,9 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Without anything to do for so long, the store is tidied up.
 const IDLE: Duration = Duration::from_secs(10);
 const VACUUM_PAGES: i64 = 512;
+
+/// How often free pages are counted while there is something to do.
+const COUNT_FREE: Duration = Duration::from_secs(1);
 
 /// How often what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -47,6 +51,10 @@ pub struct Figures {
     pub failures: AtomicU64,
     /// Changes that are tried again.
     pub owed: AtomicU64,
+    /// Bytes of the file that are free.
+    pub free_bytes: AtomicU64,
+    /// When the last commit was, in milliseconds since the Unix epoch; 0 if there was none.
+    pub last_commit: AtomicU64,
 }
 
 /// What tests have otherwise.
@@ -109,9 +117,14 @@ impl Writer {
     pub fn run(mut self) {
         let mut idle_since = Instant::now();
         let mut is_tidy = false;
+        let mut count_free_at = Instant::now();
         loop {
             self.reopen_if_due();
             self.retry_if_due();
+            if count_free_at <= Instant::now() {
+                self.count_free();
+                count_free_at = Instant::now() + COUNT_FREE;
+            }
             let tidy_at = (!is_tidy).then(|| idle_since + IDLE);
             let goes_on = !self.unfinished.is_empty() && self.retry_at.is_none();
             let at_once = goes_on.then(Instant::now);
@@ -129,6 +142,7 @@ impl Writer {
                 is_tidy = false;
             } else if idle_since.elapsed() >= IDLE {
                 is_tidy = self.tidy();
+                count_free_at = Instant::now();
             }
             let is_over = self.unfinished.is_empty() || self.retry_at.is_some();
             if taken.is_last && is_over {
@@ -221,6 +235,7 @@ impl Writer {
                 if database.connection.total_changes() > before {
                     self.figures.commits.fetch_add(1, Ordering::Relaxed);
                     self.figures.changes.fetch_add(count, Ordering::Relaxed);
+                    self.figures.last_commit.store(clock::unix_ms(), Ordering::Relaxed);
                 }
                 Ok(Some(value))
             }
@@ -419,6 +434,16 @@ impl Writer {
         }
     }
 
+    /// Counts the free pages of the file, for others to know.
+    fn count_free(&self) {
+        let State::Open(database) = &self.state else { return };
+        // Where it cannot be read, something else will tell.
+        if let Ok(free) = number(&database.connection, "freelist_count") {
+            let bytes = free.max(0).cast_unsigned() * u64::from(PAGE_SIZE);
+            self.figures.free_bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+
     fn close(mut self) {
         if let Err(error) = self.settle_owed() {
             warn!(
@@ -520,13 +545,16 @@ fn take(order: &mut Order) -> Order {
 
 /// Makes the file smaller by some pages, if enough of it is empty. True if it is not.
 fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (pages, free) = (number("page_count")?, number("freelist_count")?);
+    let (pages, free) = (number(connection, "page_count")?, number(connection, "freelist_count")?);
     if free < 2 * VACUUM_PAGES || free < pages / 4 {
         return Ok(true);
     }
     connection.pragma(None, "incremental_vacuum", VACUUM_PAGES, |_| Ok(()))?;
     Ok(false)
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, pragma, |row| row.get(0))
 }
 
 /// What whoever submitted it does not take back although it failed, since others have seen it by then: a retained message

@@ -84,6 +84,7 @@ impl Assured {
         self.busy = false;
         self.trimming = None;
         let flow = self.flows.find_by_name(flow);
+        self.flows.count_dropped(flow, removed.messages);
         if expired && self.flows.has_max_age(flow) {
             self.acted.note_all(Limit::QueueMaxAge, removed.messages);
         }
