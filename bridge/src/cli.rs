@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{check, completions, credentials, explain, latency, publish, rotate, store, subscribe};
+use crate::commands::{
+    check, completions, credentials, explain, latency, publish, reload, rotate, run, store, subscribe,
+};
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
 ///
@@ -24,13 +26,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the bridge until SIGTERM or Ctrl-C.
-    Run,
+    Run(run::Args),
     /// Check the configuration and the data directory, and show who may do what.
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.
     Credentials(credentials::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
+    /// Have the running bridge take up its configuration, and tell what has changed or what is wrong.
+    Reload(reload::Args),
     /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.

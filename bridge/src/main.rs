@@ -7,10 +7,10 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, check, completions, credentials, explain, latency, publish, rotate, run, store,
+        CommandError, check, completions, credentials, explain, latency, publish, reload, rotate, run, store,
         subscribe,
     },
-    configuration,
+    configuration, logging,
     settings::Environment,
 };
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.message().is_empty() {
-                eprintln!("{}", error.message());
+                logging::last_words(error.message());
             }
             ExitCode::from(error.status())
         }
@@ -34,11 +34,12 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<(), CommandError> {
     let dir = configuration::directory(cli.config);
     let environment = environment();
-    match cli.command.unwrap_or(Command::Run) {
-        Command::Run => block_on(run::run(&dir, &environment)),
+    match cli.command.unwrap_or(Command::Run(run::Args::default())) {
+        Command::Run(args) => block_on(run::run(&args, &dir, &environment)),
         Command::Check(args) => check::run(&args, &dir, &environment),
         Command::Credentials(args) => credentials::run(&args, &dir, &environment),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
+        Command::Reload(args) => block_on(reload::run(&args, &dir, &environment)),
         Command::Store(args) => store::run(&args, &dir, &environment),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),

@@ -10,6 +10,7 @@ pub mod explain;
 mod failure;
 pub mod latency;
 pub mod publish;
+pub mod reload;
 pub mod rotate;
 pub mod run;
 pub mod store;

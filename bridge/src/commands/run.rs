@@ -1,10 +1,18 @@
 //! `run`: the bridge itself.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::timeout,
+};
 
 use super::CommandError;
 use crate::{
@@ -22,17 +30,30 @@ use crate::{
     rotation::{Rotation, Rotations},
     secrets::{Secrets, create_private_dir},
     self_test::SelfTest,
-    settings::Environment,
+    service_manager::ServiceManager,
+    settings::{Environment, LogFormat},
     storage::{advice, probe},
     tls::Identity,
+    watchdog::Watchdog,
 };
+
+/// How long the diary may take to its end when the bridge stops.
+const LAST_ENTRIES: Duration = Duration::from_secs(1);
+
+/// Arguments of `run`.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// How lines of the log look, whatever `log.format` in server.json says.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
 
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
 /// The configuration is invalid (status 2); the data directory is in use, the secret key, the CA, the store, a file or a
 /// listener fails, or the self-test does (status 1).
-pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let started = SystemTime::now();
     // First: until it is caught, this signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
@@ -40,8 +61,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
     let Configuration { settings, registry, .. } = &configuration;
-    let level =
-        logging::start(&settings.log).map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
+    let level = logging::start(&settings.log, args.log_format)
+        .map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
     if new {
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
@@ -93,7 +114,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     tracing::info!("self-test passed in {} ms", took.as_millis());
 
     let labels = Labels::new(registry);
-    tokio::spawn(Diary::new(labels.clone()).run(broker.events()));
+    let (diary_goes_on, diary_ends) = oneshot::channel();
+    let diary = tokio::spawn(Diary::new(labels.clone()).run(broker.events(), diary_ends));
     let (presence, topics) = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
     tokio::spawn(Arc::clone(&rotations).keep());
@@ -103,6 +125,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         CommandError::failed(format!("the socket {}: {error}; {}", socket.display(), advice(&error)))
     })?;
     let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
+    let manager = ServiceManager::new(Arc::clone(&broker), Arc::clone(&current));
+    tokio::spawn(manager.clone().follow(broker.events()));
     let listeners = listeners.serve(&broker, identity.tls());
     let addresses = listeners.addresses();
     // Whoever sees that it is ready may change something at once.
@@ -119,17 +143,26 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         labels,
         level,
         current: Arc::clone(&current),
+        manager: manager.clone(),
     });
     let bridge = Bridge { broker: Arc::clone(&broker), configuration: current, reload, started };
     let control = tokio::spawn(control.serve(Arc::new(bridge)));
+    let watchdog = Watchdog::start(Arc::clone(&broker), manager.clone())
+        .map_err(|error| CommandError::failed(format!("cannot start the watchdog: {error}")))?;
     tracing::info!("ready: {addresses}");
+    manager.ready();
     let signal = tokio::select! {
         signal = stop.wait() => signal,
         never = reloader.run(hangup) => match never {},
     };
     tracing::info!("{signal}: stopping");
+    manager.stopping();
     control.abort();
+    drop(watchdog);
     broker.stop().await;
+    drop(diary_goes_on);
+    // An error says that it takes too long, or panicked: what it has to say is not worth waiting for.
+    let _ = timeout(LAST_ENTRIES, diary).await;
     if let Err(error) = rotations.save() {
         tracing::warn!("when previous passwords were used last cannot be written: {error}");
     }
