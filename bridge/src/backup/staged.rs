@@ -174,7 +174,11 @@ fn check_place(path: &str) -> io::Result<()> {
         }
         _ => false,
     };
-    if is_right { Ok(()) } else { Err(io::Error::other("no backup holds such a file")) }
+    if is_right {
+        Ok(())
+    } else {
+        Err(io::Error::other("no backup holds such a file; what is made for a bug report is none"))
+    }
 }
 
 /// Writes a file that only its owner can read, and syncs it.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{
     data_dir::rounded,
     store::{Report, alone},
-    table::table,
+    table::{Column, grid},
 };
 use crate::{
     control::{Client, Request, StoreContents, socket_path},
@@ -59,20 +59,25 @@ fn to_text(directory: &str, contents: &StoreContents) -> String {
         .iter()
         .flat_map(|session| session.flows.iter().map(move |(flow, waiting)| (session, flow, waiting)))
         .map(|(session, flow, waiting)| {
-            let numbers = [waiting.messages.to_string(), rounded(waiting.bytes)];
-            let [messages, bytes] = numbers.map(|number| format!("{number:>10}"));
             [
                 session.user_name.clone(),
                 session.client_id.escape_debug().to_string(),
                 flow.clone(),
-                messages,
-                bytes,
+                waiting.messages.to_string(),
+                rounded(waiting.bytes),
             ]
         })
         .collect();
     if !rows.is_empty() {
         text.push('\n');
-        text.push_str(&table(["DEVICE", "CLIENT", "FLOW", "  MESSAGES", "     BYTES"], &rows));
+        let columns = [
+            Column::whole("DEVICE"),
+            Column::words("CLIENT"),
+            Column::whole("FLOW"),
+            Column::numbers("MESSAGES"),
+            Column::numbers("BYTES"),
+        ];
+        text.extend(grid(columns, &rows, 0).into_iter().map(|line| line + "\n"));
     }
     text
 }
