@@ -15,12 +15,17 @@ use ior_tests::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 15] = [
+    "ARCHITECTURE.md",
     "README.md",
     "deploy/README.md",
     "docs/clients/README.md",
     "docs/clients/arduino-pubsubclient.md",
     "docs/clients/esp-idf.md",
+    "docs/clients/mosquitto.md",
+    "docs/clients/mqtt-js.md",
+    "docs/clients/paho-python.md",
+    "docs/clients/rumqttc.md",
     "docs/faq.md",
     "docs/limits.md",
     "docs/operating.md",
@@ -93,6 +98,38 @@ fn the_settings_of_the_document_are_settings() {
         let problem = check["tls"]["problem"].as_str().unwrap_or_default();
         assert!(check["ok"] == true || problem.contains("fullchain.pem does not exist"), "{check}");
     }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for document in DOCUMENTS {
+        let directory = document.rsplit_once('/').map_or(".", |(directory, _)| directory);
+        for link in links(document) {
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let there = if file.is_empty() { document.to_owned() } else { format!("{directory}/{file}") };
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&there);
+            assert!(path.exists(), "{document}: {link}");
+            assert!(anchor.is_empty() || anchors(&there).contains(&anchor.to_owned()), "{document}: {link}");
+        }
+    }
+}
+
+/// Where a document leads within the repository.
+fn links(document: &str) -> Vec<String> {
+    let text = read(document);
+    let targets = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()));
+    targets.filter(|target| !target.starts_with("http")).collect()
+}
+
+/// What its headings are called in links.
+fn anchors(document: &str) -> Vec<String> {
+    let headings = read(document);
+    let headings = headings.lines().filter(|line| line.starts_with('#'));
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    headings
+        .map(|heading| heading.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| heading.chars().filter(kept).collect::<String>().replace(' ', "-"))
+        .collect()
 }
 
 /// What a document tells to type, in blocks and in sentences.
