@@ -54,7 +54,7 @@ pub(super) async fn examine(dir: &Path, environment: &Environment) -> Vec<Findin
     findings.extend(machine::clock());
     findings.extend(machine::disk(&settings.data_dir));
     findings.push(machine::file_system(&settings.data_dir));
-    findings.extend(machine::wear(&settings.data_dir, running));
+    findings.extend(machine::wear(&settings.data_dir, running.pid()));
     findings.push(machine::memory());
     findings.push(bridge::open_files(&settings.limits, running));
     findings.extend(files::permissions(dir, &settings));

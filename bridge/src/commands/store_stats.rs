@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     control::{Client, Request, StoreContents, socket_path},
-    instance::Instance,
     settings::Settings,
 };
 
@@ -28,15 +27,10 @@ pub(super) async fn report(settings: &Settings) -> Result<Report, String> {
 
 /// What is in the store, and whether a bridge runs on it.
 pub(super) async fn contents(settings: &Settings) -> Result<(StoreContents, bool), String> {
-    if matches!(Instance::holder(&settings.data_dir), Ok(Some(_)))
-        && let Some(mut client) =
-            Client::connect(&socket_path(settings)).await.map_err(|error| error.to_string())?
-    {
-        return client
-            .ask(&Request::Store)
-            .await
-            .map(|contents| (contents, true))
-            .map_err(|error| error.to_string());
+    let connected = Client::connect(&socket_path(settings)).await.map_err(|error| error.to_string())?;
+    if let Some(mut client) = connected {
+        let asked = client.ask(&Request::Store).await;
+        return asked.map(|contents| (contents, true)).map_err(|error| error.to_string());
     }
     let found =
         alone(settings, |store| ior_broker::store::inventory(store).map_err(|error| error.to_string()))?;
