@@ -6,12 +6,12 @@ mod restore;
 mod store;
 mod watch;
 
-use std::{io, time::Duration};
-
 pub use backup::Backup;
 pub use hello::{Hello, absolute};
 pub use restore::Pause;
 pub use store::StoreContents;
+
+use std::{io, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::RawValue;

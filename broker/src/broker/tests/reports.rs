@@ -217,6 +217,31 @@ async fn asking_all_the_time_disturbs_nobody_and_sees_every_number_only_grow() {
     assert_eq!(world.name("a").received.messages, MESSAGES);
 }
 
+#[tokio::test]
+async fn what_is_to_be_forgotten_was_never_counted_and_all_that_follows_is() {
+    let world = World::of(Arc::new(Streets::with(&["a"], &["x"])), None);
+    world.broker.restore_last_seen([("a".into(), 1_000)]);
+    let mut says = world.connect(by("a", "says", 0)).await;
+    let mut say = async |topic, reason| {
+        says.say(topic, QoS::AtLeastOnce, b"1").await;
+        assert_eq!(says.acknowledged_with().await, reason);
+    };
+    say("x", ReasonCode::NoMatchingSubscribers).await;
+    say("z", ReasonCode::NotAuthorized).await;
+    world.broker.forget_counts();
+    let a = world.name("a");
+    assert_eq!((a.received, a.denied), (Traffic::default(), 0));
+    assert!(a.last_seen > Some(1_000), "it is there");
+    assert!(world.flows().is_empty());
+    let Statistics { connected, published, denied, .. } = world.broker.statistics();
+    assert_eq!((connected, published, denied), (1, 0, 0));
+
+    say("x", ReasonCode::NoMatchingSubscribers).await;
+    assert_eq!(world.name("a").received.messages, 1);
+    assert_eq!(world.flow("x").published.messages, 1);
+    assert_eq!(world.broker.statistics().published, 1);
+}
+
 /// Who may log in, and which flows there are: the first levels of topics, two messages in each. Everybody may do anything
 /// there, and nothing else.
 #[derive(Clone)]
