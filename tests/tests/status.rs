@@ -84,7 +84,7 @@ fn the_report_for_programs_tells_everything() {
     assert_eq!(names, ["mqtt", "mqtts", "websocket"]);
     assert_eq!(status["store"]["durability"], "fsync");
     assert!(status["store"]["bytes"].as_u64() > Some(0) && status["store"]["failing"].is_null());
-    assert_eq!(status["totals"]["published"], 1);
+    assert_eq!(status["totals"]["received"], 1);
     assert_eq!((&status["totals"]["devices_online"], &status["totals"]["denied"]), (&json!(2), &json!(0)));
 
     let device = &status["devices"][1];
@@ -120,7 +120,7 @@ fn the_report_for_programs_tells_everything() {
 fn nothing_of_the_self_test_is_counted() {
     let bridge = two_users().start();
     let status = status(&bridge);
-    for counter in ["published", "denied", "dropped", "refused_connections", "sessions", "connected"] {
+    for counter in ["received", "denied", "dropped", "refused_connections", "sessions", "connected"] {
         assert_eq!(status["totals"][counter], 0, "{counter} in {status:#}");
     }
     for device in status["devices"].as_array().unwrap() {

@@ -32,6 +32,11 @@ impl Style {
         Self { is_terminal, colours: is_terminal && !no_color }
     }
 
+    /// For what goes into a file.
+    pub fn plain() -> Self {
+        Self { is_terminal: false, colours: false }
+    }
+
     pub fn paint(self, colour: Colour, text: &str) -> String {
         let code = match colour {
             Colour::Green => "32",
