@@ -21,6 +21,7 @@ pub(crate) mod find;
 pub mod latency;
 mod output;
 pub mod publish;
+pub mod reload;
 pub mod remove;
 pub mod restore;
 pub mod rotate;
