@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, check, completions, connections, credentials, devices, disable, doctor, explain, latency,
-    publish, remove, restore, rotate, status, store, subscribe, watch,
+    add, backup, check, completions, connections, credentials, devices, diag, disable, doctor, explain,
+    latency, publish, reload, remove, restore, rotate, run, status, store, subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -27,7 +27,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the bridge until SIGTERM or Ctrl-C.
-    Run,
+    Run(run::Args),
     /// Show what the running bridge does: listeners, store, devices and connections.
     Status(status::Args),
     /// Show what happens in the running bridge, as it happens.
@@ -46,6 +46,8 @@ pub enum Command {
     Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
+    /// Have the running bridge take up its configuration, and tell what has changed or what is wrong.
+    Reload(reload::Args),
     /// Lock a device out at once: it is disconnected, and what waits for it is dropped.
     Disable(disable::Args),
     /// Let a device that was disabled log in again, with its latest password only.
@@ -56,6 +58,8 @@ pub enum Command {
     Restore(restore::Args),
     /// Look for what is wrong with this machine, the configuration and the running bridge, and say what to do about it.
     Doctor(doctor::Args),
+    /// Gather what a bug report needs in one file, without secrets.
+    Diag(diag::Args),
     /// Look at what is kept on disk, or save what is whole of it.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.

@@ -1,34 +1,38 @@
 //! The operator's diary: what happens in the broker as lines of the log, each saying what to do where there is
 //! something to do. What repeats is written once and then counted.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod complaints;
+mod fields;
+mod labels;
+mod takeovers;
 
-use arc_swap::ArcSwap;
+use std::time::{Duration, Instant};
+
 use ior_broker::{
-    codec::Version,
+    codec::{ReasonCode, Version},
     events::{DisconnectCause, Event},
     limits::Limit,
 };
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::{
+    sync::{
+        broadcast::{
+            Receiver,
+            error::{RecvError, TryRecvError},
+        },
+        oneshot,
+    },
+    time::interval,
+};
 
-use crate::{registry::Registry, settings::key_of};
+pub use self::labels::Labels;
+use self::{complaints::Complaints, fields::Fields, takeovers::Takeovers};
+use crate::settings::key_of;
 
-/// How long the same complaint is not repeated.
-const QUIET: Duration = Duration::from_secs(10 * 60);
-
-/// How many complaints of a kind are remembered at most.
-const REMEMBERED: usize = 1_000;
+/// How often it is looked whether a count is due.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// How much of a text that a client made up is repeated, in characters.
 const ECHOED: usize = 64;
-
-/// What devices are called in the diary: "Master 1 (4569)" by MQTT user name.
-#[derive(Clone)]
-pub struct Labels(Arc<ArcSwap<HashMap<String, String>>>);
 
 /// Writes the diary.
 pub struct Diary {
@@ -37,26 +41,7 @@ pub struct Diary {
     refused: Complaints,
     denied: Complaints,
     other: Complaints,
-}
-
-impl Labels {
-    /// For the devices of a registry.
-    pub fn new(registry: &Registry) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(labels(registry).collect())))
-    }
-
-    /// From now on for these devices, and for those of the registry before, of which there is something to tell still.
-    pub fn replace(&self, before: &Registry, registry: &Registry) {
-        self.0.store(Arc::new(labels(before).chain(labels(registry)).collect()));
-    }
-
-    fn of(&self, name: &str) -> String {
-        self.0.load().get(name).map_or(name, String::as_str).to_owned()
-    }
-}
-
-fn labels(registry: &Registry) -> impl Iterator<Item = (String, String)> {
-    registry.devices().iter().map(|device| (device.user_name(), device.label()))
+    takeovers: Takeovers,
 }
 
 impl Diary {
@@ -67,58 +52,85 @@ impl Diary {
             refused: Complaints::default(),
             denied: Complaints::default(),
             other: Complaints::default(),
+            takeovers: Takeovers::default(),
         }
     }
 
-    /// Follows the events.
-    pub async fn run(mut self, mut events: Receiver<Event>) {
+    /// Follows the events until `ends` says that the bridge stops, and then tells what was only counted.
+    pub async fn run(mut self, mut events: Receiver<Event>, mut ends: oneshot::Receiver<()>) {
+        let mut look = interval(LOOK);
         loop {
-            match events.recv().await {
-                Ok(event) => self.write(&event),
-                Err(RecvError::Lagged(_)) => {
-                    self.other.complain("too much happens at once: some of it is not logged".to_owned());
+            let event = tokio::select! {
+                event = events.recv() => event,
+                _ = look.tick() => {
+                    self.settle(false);
+                    continue;
                 }
+                _ = &mut ends => break,
+            };
+            match event {
+                Ok(event) => self.write(&event),
+                Err(RecvError::Lagged(_)) => self.miss(),
                 Err(RecvError::Closed) => return,
             }
+        }
+        loop {
+            match events.try_recv() {
+                Ok(event) => self.write(&event),
+                Err(TryRecvError::Lagged(_)) => self.miss(),
+                Err(_) => return self.settle(true),
+            }
+        }
+    }
+
+    fn miss(&mut self) {
+        let what = "too much happens at once: some of it is not logged";
+        self.other.complain(what.to_owned(), Fields::default());
+    }
+
+    fn settle(&mut self, ends: bool) {
+        let now = Instant::now();
+        for complaints in [&mut self.refused, &mut self.denied, &mut self.other] {
+            complaints.settle(now, ends);
         }
     }
 
     fn write(&mut self, event: &Event) {
         match event {
             Event::Connected { name, client_id, peer, channel, version, session_present } => {
+                if self.takeovers.are_going_on(name, client_id, Instant::now()) {
+                    return;
+                }
                 let version = match version {
                     Version::V311 => "3.1.1",
                     Version::V5 => "5",
                 };
                 let session = if *session_present { ", session resumed" } else { "" };
-                tracing::info!(
+                let line = format!(
                     "{} connected from {peer} over {channel} with MQTT {version}, client id {}{session}",
                     self.label(name),
                     echo(client_id)
                 );
+                Fields::of(name).client_id(client_id).peer(peer).info(&line);
             }
-            Event::Disconnected { name, client_id, cause } => {
-                let line =
-                    format!("{} disconnected: {cause} (client id {})", self.label(name), echo(client_id));
-                match cause {
-                    DisconnectCause::Violation { .. } => self.other.complain(line),
-                    _ => tracing::info!("{line}"),
-                }
+            Event::Disconnected { name, client_id, cause } => self.write_disconnected(name, client_id, cause),
+            Event::Refused { peer, user_name, reason, detail } => {
+                let known = user_name.as_deref().filter(|name| self.labels.device(name).is_some());
+                let fields = known.map_or_else(Fields::default, Fields::of);
+                // A port of its own for every attempt would make every one another.
+                let peer = peer.ip();
+                let complaint = format!("refused a connection from {peer}: {detail}");
+                self.refused.complain(complaint, fields.peer(&peer).reason(*reason));
             }
-            Event::Refused { peer, detail, .. } => {
-                self.refused.complain(format!("refused a connection from {}: {detail}", peer.ip()));
-            }
-            Event::PublishDenied { name, topic } => {
-                let complaint = self.denial(name, "publish", topic);
-                self.denied.complain(complaint);
-            }
-            Event::SubscribeDenied { name, filter } => {
-                let complaint = self.denial(name, "subscribe", filter);
-                self.denied.complain(complaint);
-            }
+            Event::PublishDenied { name, topic } => self.write_denied(name, "publish", topic),
+            Event::SubscribeDenied { name, filter } => self.write_denied(name, "subscribe", filter),
             Event::QueueFull { publisher, topic, limit } => {
+                let fields = Fields::of(publisher)
+                    .topic(topic)
+                    .connection(self.labels.connection(topic))
+                    .limit(key_of(*limit));
                 let (key, publisher, topic) = (key_of(*limit), self.label(publisher), echo(topic));
-                self.other.complain(match limit {
+                let complaint = match limit {
                     Limit::QueueMessages | Limit::QueueBytes => format!(
                         "a message of {publisher} to {topic} was refused: a receiver's queue is full (it has to come \
                          back, or the connection's queue in connections.json or limits.{key} in server.json has to \
@@ -128,7 +140,8 @@ impl Diary {
                         "a message of {publisher} to {topic} was refused: too much is retained (clear some topics with \
                          an empty retained message, or raise limits.{key} in server.json)"
                     ),
-                });
+                };
+                self.other.complain(complaint, fields);
             }
             Event::LimitReached { name, limit } => {
                 let complaint = format!(
@@ -137,14 +150,17 @@ impl Diary {
                     what_happened(*limit),
                     key_of(*limit)
                 );
-                self.other.complain(complaint);
+                self.other.complain(complaint, Fields::of(name).limit(key_of(*limit)));
             }
             Event::StoreFailing { detail } => tracing::error!(
+                reason = "store",
                 "messages cannot be kept, so those of QoS 1 and 2 are refused where they would have to be; all others \
                  go on: {detail}"
             ),
-            Event::StoreRecovered => tracing::warn!("messages are kept again"),
+            Event::StoreRecovered => tracing::warn!(reason = "store", "messages are kept again"),
             Event::StoreDamaged { name, messages } => tracing::error!(
+                reason = "store",
+                device = &**name,
                 "{messages} messages that were kept for {} are damaged and lost: the disk or memory card may fail; stop \
                  the bridge and look with `ior-bridge store verify`",
                 self.label(name)
@@ -152,9 +168,46 @@ impl Diary {
         }
     }
 
-    fn denial(&self, name: &str, action: &str, topic: &str) -> String {
-        let (device, topic) = (self.label(name), echo(topic));
-        format!("{device} may not {action} to {topic}; `ior-bridge explain {name} {action} TOPIC` tells why")
+    fn write_disconnected(&mut self, name: &str, client_id: &str, cause: &DisconnectCause) {
+        let (label, client) = (self.label(name), echo(client_id));
+        let line = format!("{label} disconnected: {cause} (client id {client})");
+        let fields = Fields::of(name).client_id(client_id).cause(cause);
+        match cause {
+            DisconnectCause::Violation { .. } => self.other.complain(line, fields),
+            DisconnectCause::Server(ReasonCode::SessionTakenOver)
+                if self.takeovers.note(name, client_id, Instant::now()) =>
+            {
+                let complaint = format!(
+                    "{label} is there twice: two programs take the session of client id {client} from each other; give each a \
+                     client id of its own, or stop one"
+                );
+                self.other.complain(complaint, fields);
+            }
+            _ => fields.info(&line),
+        }
+    }
+
+    fn write_denied(&mut self, name: &str, action: &str, topic: &str) {
+        let fields = Fields::of(name).topic(topic).connection(self.labels.connection(topic));
+        let device = self.labels.device(name);
+        let label = device.as_ref().map_or(name, |device| &device.label);
+        let topics = device.as_ref().map_or(&[][..], |device| match action {
+            "publish" => &device.publish,
+            _ => &device.subscribe,
+        });
+        let allowed = match topics {
+            [] => "it is in no connection: add it to one in connections.json".to_owned(),
+            [own] if action == "publish" => format!("have it use {own}, or a topic below that"),
+            [own] => format!("have it use {own}"),
+            [first, .., last] => {
+                format!("have it use one of its {} topics, {first} to {last}", topics.len())
+            }
+        };
+        let complaint = format!(
+            "{label} may not {action} to {}: {allowed}; `ior-bridge explain {name} {action} TOPIC` tells why",
+            echo(topic)
+        );
+        self.denied.complain(complaint, fields.reason(ReasonCode::NotAuthorized));
     }
 
     fn label(&self, name: &str) -> String {
@@ -184,90 +237,9 @@ pub(crate) fn echo(text: &str) -> String {
     format!("{beginning:?}{more}")
 }
 
-/// Complaints that were written, and how often each was repeated since.
-#[derive(Default)]
-struct Complaints {
-    last: HashMap<String, (Instant, u64)>,
-}
-
-/// What to do with a complaint.
-#[derive(Debug, PartialEq, Eq)]
-enum Due {
-    /// Write it, with how often it was held back since it was written last.
-    Write(u64),
-    /// It was written a short while ago.
-    Hold,
-    /// There are too many different ones.
-    TooMany,
-}
-
-impl Complaints {
-    fn complain(&mut self, complaint: String) {
-        let now = Instant::now();
-        match self.due(&complaint, now) {
-            Due::Write(0) => tracing::warn!("{complaint}"),
-            Due::Write(repeated) => {
-                tracing::warn!("{complaint} ({repeated} more times since it was last said)")
-            }
-            Due::Hold => {}
-            Due::TooMany => {
-                let summary =
-                    format!("more than {REMEMBERED} such complaints: further new ones are held back");
-                // Remembered beside the others, so that it is not repeated either.
-                if self.last.insert(summary.clone(), (now, 0)).is_none() {
-                    tracing::warn!("{summary}");
-                }
-            }
-        }
-    }
-
-    fn due(&mut self, complaint: &str, now: Instant) -> Due {
-        if let Some((written, repeated)) = self.last.get_mut(complaint) {
-            if now.duration_since(*written) < QUIET {
-                *repeated += 1;
-                return Due::Hold;
-            }
-            *written = now;
-            return Due::Write(std::mem::take(repeated));
-        }
-        if self.last.len() >= REMEMBERED {
-            self.last.retain(|_, (written, _)| now.duration_since(*written) < QUIET);
-        }
-        if self.last.len() >= REMEMBERED {
-            return Due::TooMany;
-        }
-        self.last.insert(complaint.to_owned(), (now, 0));
-        Due::Write(0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_complaint_is_written_once_and_then_counted() {
-        let mut complaints = Complaints::default();
-        let start = Instant::now();
-        assert_eq!(complaints.due("a", start), Due::Write(0));
-        assert_eq!(complaints.due("a", start), Due::Hold);
-        assert_eq!(complaints.due("b", start), Due::Write(0));
-        assert_eq!(complaints.due("a", start), Due::Hold);
-        assert_eq!(complaints.due("a", start + QUIET), Due::Write(2));
-        assert_eq!(complaints.due("a", start + QUIET), Due::Hold);
-    }
-
-    #[test]
-    fn a_flood_of_different_complaints_is_bounded() {
-        let mut complaints = Complaints::default();
-        let start = Instant::now();
-        let written =
-            (0..10 * REMEMBERED).filter(|i| complaints.due(&i.to_string(), start) == Due::Write(0)).count();
-        assert_eq!(written, REMEMBERED);
-        assert_eq!(complaints.due("new", start), Due::TooMany);
-        assert_eq!(complaints.last.len(), REMEMBERED);
-        assert_eq!(complaints.due("new", start + QUIET), Due::Write(0), "old ones make room");
-    }
 
     #[test]
     fn what_clients_make_up_is_cut_and_escaped() {

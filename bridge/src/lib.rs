@@ -25,6 +25,8 @@ pub mod report;
 pub mod rotation;
 pub mod secrets;
 pub mod self_test;
+pub mod service_manager;
 pub mod settings;
 pub mod storage;
 pub mod tls;
+pub mod watchdog;

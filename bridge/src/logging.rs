@@ -1,43 +1,55 @@
-//! The log: standard error, readable lines for people, or JSON.
+//! The log: to systemd's journal with its fields, or to standard error, as readable lines for people or as JSON.
 
-use std::io::IsTerminal;
+mod text;
 
-use tracing_subscriber::{EnvFilter, filter::ParseError, fmt};
+use std::{io::IsTerminal, os::linux::fs::MetadataExt};
 
-/// What stays off whatever is asked for: rumqttd's spans halve its throughput, and what rumqttc and notify complain of is
-/// judged by who uses them. The last directive for a target wins.
-const OFF: &str = "rumqttd=off,rumqttc=off,notify=off";
+use tracing_journald::{Priority, PriorityMappings};
+use tracing_subscriber::{
+    Layer, Registry,
+    filter::{LevelFilter, ParseError, Targets},
+    fmt,
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
+};
 
-/// Changes how much is logged while the bridge runs.
-pub struct Level(Box<dyn Fn(EnvFilter) + Send + Sync>);
-
+use self::text::{MessageOnly, Prioritised};
 use crate::settings::{Log, LogFormat};
 
-/// Starts the log. The variable `RUST_LOG`, if set, decides instead of the configured level.
+/// What stays off whatever is asked for: rumqttd's spans halve its throughput, and what rumqttc and notify complain of is
+/// judged by who uses them.
+const OFF: [&str; 3] = ["rumqttd", "rumqttc", "notify"];
+
+type Output = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Changes how much is logged while the bridge runs.
+pub struct Level(Box<dyn Fn(Targets) + Send + Sync>);
+
+/// Starts the log, in this format if one is given, else in the configured one. The variable `RUST_LOG`, if set, decides
+/// instead of the configured level.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be understood.
-pub fn start(log: &Log) -> Result<Level, ParseError> {
-    let filter = filter(log, rust_log().as_deref())?;
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = std::io::stderr().is_terminal() && !no_color;
-    let lines =
-        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false);
+pub fn start(log: &Log, format: Option<LogFormat>) -> Result<Level, ParseError> {
+    let (filter, handle) = reload::Layer::new(filter(log, rust_log().as_deref())?);
+    let output = match format.unwrap_or(log.format) {
+        LogFormat::Json => json(),
+        LogFormat::Text if is_journal() => journal(),
+        LogFormat::Text => lines(),
+    };
+    tracing_subscriber::registry().with(output).with(filter).init();
     // An error says that the log has ended.
-    Ok(match log.format {
-        LogFormat::Text => {
-            let lines = lines.with_filter_reloading();
-            let handle = lines.reload_handle();
-            lines.init();
-            Level(Box::new(move |filter| drop(handle.reload(filter))))
-        }
-        LogFormat::Json => {
-            let lines = lines.json().with_filter_reloading();
-            let handle = lines.reload_handle();
-            lines.init();
-            Level(Box::new(move |filter| drop(handle.reload(filter))))
-        }
-    })
+    Ok(Level(Box::new(move |filter| drop(handle.reload(filter)))))
+}
+
+/// What a person is told by a process that ends with an error; as an error where standard error leads to the journal.
+pub fn last_words(message: &str) {
+    if is_journal() {
+        eprint!("{}", text::prioritised(text::ERROR, message));
+    } else {
+        eprintln!("{message}");
+    }
 }
 
 impl Level {
@@ -54,27 +66,79 @@ fn rust_log() -> Option<String> {
     std::env::var("RUST_LOG").ok()
 }
 
-fn filter(log: &Log, rust_log: Option<&str>) -> Result<EnvFilter, ParseError> {
+fn filter(log: &Log, rust_log: Option<&str>) -> Result<Targets, ParseError> {
     let directives = rust_log.filter(|value| !value.is_empty()).unwrap_or(&log.level);
-    EnvFilter::try_new(format!("{directives},{OFF}"))
+    Ok(directives.parse::<Targets>()?.with_targets(OFF.map(|target| (target, LevelFilter::OFF))))
+}
+
+/// Whether standard error leads to the journal, as systemd says with the device and the inode of what it leads to.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let metadata = std::fs::metadata("/proc/self/fd/2");
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.st_dev(), metadata.st_ino()))
+}
+
+/// With fields, or as lines with priorities if the journal cannot be reached.
+fn journal() -> Output {
+    let priorities = PriorityMappings {
+        error: Priority::Error,
+        warn: Priority::Warning,
+        info: Priority::Informational,
+        debug: Priority::Debug,
+        trace: Priority::Debug,
+    };
+    match tracing_journald::layer() {
+        Ok(journal) => journal.with_field_prefix(None).with_priority_mappings(priorities).boxed(),
+        Err(_) => fmt::layer()
+            .event_format(Prioritised)
+            .fmt_fields(MessageOnly)
+            .with_ansi(false)
+            .with_writer(std::io::stderr)
+            .boxed(),
+    }
+}
+
+fn lines() -> Output {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colours = std::io::stderr().is_terminal() && !no_color;
+    fmt::layer()
+        .fmt_fields(MessageOnly)
+        .with_target(false)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        .boxed()
+}
+
+fn json() -> Output {
+    fmt::layer().json().flatten_event(true).with_target(false).with_writer(std::io::stderr).boxed()
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use tracing::Level as L;
+
     use super::*;
 
     #[test]
     fn rumqttd_is_always_off_and_rust_log_decides() {
         let log = Log { level: "info".to_owned(), format: LogFormat::Text };
-        let shown = |rust_log| filter(&log, rust_log).unwrap().to_string();
-        for (rust_log, level) in [(None, "info"), (Some(""), "info"), (Some("debug,rumqttd=trace"), "debug")]
-        {
-            let shown = shown(rust_log);
-            assert!(shown.contains("rumqttd=off") && shown.contains("notify=off"), "{shown}");
-            assert!(shown.ends_with(level) && !shown.contains("trace"), "{shown}");
+        for (rust_log, level) in [
+            (None, L::INFO),
+            (Some(""), L::INFO),
+            (Some("debug,rumqttd=trace"), L::DEBUG),
+            (Some("warn,ior_bridge=trace"), L::WARN),
+        ] {
+            let filter = filter(&log, rust_log).unwrap();
+            assert!(filter.would_enable("ior_broker", &level), "{filter}");
+            assert!(!filter.would_enable("ior_broker", &L::TRACE), "{filter}");
+            for off in ["rumqttd::router", "rumqttc", "notify"] {
+                assert!(!filter.would_enable(off, &L::ERROR), "{filter}");
+            }
         }
-        assert!(filter(&log, Some("x=nonsense")).is_err());
+        let filter_of = |rust_log| filter(&log, Some(rust_log));
+        assert!(filter_of("warn,ior_bridge=trace").unwrap().would_enable("ior_bridge::diary", &L::TRACE));
+        assert!(filter_of("x=nonsense").is_err());
     }
 }

@@ -7,10 +7,11 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, add, backup, check, completions, connections, credentials, devices, disable, doctor,
-        explain, latency, publish, remove, restore, rotate, run, status, store, subscribe, watch,
+        CommandError, add, backup, check, completions, connections, credentials, devices, diag, disable,
+        doctor, explain, latency, publish, reload, remove, restore, rotate, run, status, store, subscribe,
+        watch,
     },
-    configuration,
+    configuration, logging,
     settings::Environment,
 };
 
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if !error.message().is_empty() {
-                eprintln!("{}", error.message());
+                logging::last_words(error.message());
             }
             ExitCode::from(error.status())
         }
@@ -34,8 +35,8 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<(), CommandError> {
     let dir = configuration::directory(cli.config);
     let environment = environment();
-    match cli.command.unwrap_or(Command::Run) {
-        Command::Run => block_on(run::run(&dir, &environment)),
+    match cli.command.unwrap_or(Command::Run(run::Args::default())) {
+        Command::Run(args) => block_on(run::run(&args, &dir, &environment)),
         Command::Status(args) => block_on(status::run(&args, &dir, &environment)),
         Command::Watch(args) => block_on(watch::run(args, &dir, &environment)),
         Command::Devices(args) => block_on(devices::run(&args, &dir, &environment)),
@@ -47,9 +48,11 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Disable(args) => block_on(disable::run(&args, true, &dir, &environment)),
         Command::Enable(args) => block_on(disable::run(&args, false, &dir, &environment)),
         Command::Rotate(args) => block_on(rotate::run(&args, &dir, &environment)),
+        Command::Reload(args) => block_on(reload::run(&args, &dir, &environment)),
         Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
         Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),
         Command::Store(args) => block_on(store::run(&args, &dir, &environment)),
+        Command::Diag(args) => block_on(diag::run(&args, &dir, &environment)),
         Command::Doctor(args) => block_on(doctor::run(&args, &dir, &environment)),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),

@@ -14,7 +14,7 @@ use ior_broker::{
     codec::ReasonCode,
     limits::{FlowLimits, QueueLimits, WhenFull},
 };
-pub use live::LivePolicy;
+pub use live::{LivePolicy, WATCHDOG, WATCHDOG_TOPIC};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 pub use verdict::{Action, Refused, Rule, Verdict};
 
@@ -137,21 +137,43 @@ impl Policy {
         match (account, version) {
             (None, _) => {
                 let echo: String = user_name.chars().take(MAX_ECHO).collect();
-                refuse(ReasonCode::BadUserNameOrPassword, format!("no device has the user name {echo:?}"))
+                let hint = match self.meant(user_name) {
+                    Some(meant) => format!("did you mean {meant:?}?"),
+                    None => "devices log in with the username of their credential file".to_owned(),
+                };
+                refuse(
+                    ReasonCode::BadUserNameOrPassword,
+                    format!("no device has the user name {echo:?}: {hint}"),
+                )
             }
             (Some(account), None) => refuse(
                 ReasonCode::BadUserNameOrPassword,
-                format!("wrong password for {}", account.rights.name),
+                format!(
+                    "wrong password for {0}: give it the one of its credential file; `ior-bridge credentials {0}` shows it",
+                    account.rights.name
+                ),
             ),
             (Some(account), _) if account.disabled => refuse(
                 ReasonCode::NotAuthorized,
-                format!("{} is disabled in devices.json", account.rights.name),
+                format!(
+                    "{} is disabled in devices.json: take \"disabled\" out there to let it in, or stop it",
+                    account.rights.name
+                ),
             ),
             (Some(account), Some(version)) => {
                 let previous = account.previous.iter().find(|previous| previous.version == version);
                 Ok(Admitted { account, previous })
             }
         }
+    }
+
+    /// The user name that was meant: often it is a device code alone, or in other letters.
+    fn meant(&self, wrong: &str) -> Option<&str> {
+        let is_meant = |name: &&str| {
+            let code = name.split_once('.').map_or(*name, |(_, code)| code);
+            name.eq_ignore_ascii_case(wrong) || code.eq_ignore_ascii_case(wrong)
+        };
+        self.accounts.keys().map(String::as_str).find(is_meant)
     }
 
     /// The version whose password this is, of those that are accepted now. Takes as long for an unknown user as for a

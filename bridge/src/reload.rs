@@ -38,6 +38,7 @@ use crate::{
     registry::{CONNECTIONS_FILE, DEVICES_FILE, Registry},
     rotation::Rotations,
     secrets::Secrets,
+    service_manager::ServiceManager,
     settings::{Environment, SERVER_FILE, Settings},
     storage::advice,
     tls::{Identity, Refreshed},
@@ -78,6 +79,8 @@ pub struct Running {
     pub labels: Labels,
     /// How much is logged.
     pub level: Level,
+    /// Who is told of a reload.
+    pub manager: ServiceManager,
     /// What they follow, for others to look at.
     pub current: Arc<ArcSwap<Configuration>>,
 }
@@ -213,7 +216,10 @@ impl Reloader {
             }
             return (Next::Wait, Ok(UNCHANGED.to_owned()));
         }
-        match self.take_up(new).await {
+        self.running.manager.reloading();
+        let taken_up = self.take_up(new).await;
+        self.running.manager.ready();
+        match taken_up {
             Ok(changes) => (Next::Wait, Ok(changes)),
             Err(error) => (Next::Again, Err(self.refuse(asked, error))),
         }

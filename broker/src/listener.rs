@@ -72,7 +72,10 @@ pub async fn accept(shared: Arc<Shared>, listener: TcpListener, transport: Trans
             Err(error) => {
                 if told.is_none_or(|told| told.elapsed() >= EXHAUSTED_QUIET) {
                     told = Some(Instant::now());
-                    tracing::error!(%error, "cannot accept connections; trying again");
+                    tracing::error!(
+                        "cannot accept connections: {error}; trying again. If too many files are open, raise the limit of \
+                         open files (LimitNOFILE= of the service), or lower limits.connections"
+                    );
                 }
                 sleep(EXHAUSTED_PAUSE).await;
             }

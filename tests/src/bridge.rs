@@ -316,6 +316,15 @@ impl Bridge {
         (self.process.wait(DEADLINE), self.world)
     }
 
+    /// Ends it as systemd does, and gives all that it said.
+    #[track_caller]
+    pub fn end(mut self) -> String {
+        self.process.terminate();
+        let status = self.process.wait(DEADLINE);
+        assert!(status.success(), "a clean stop ends with {status}");
+        self.process.log()
+    }
+
     /// Ends it as systemd does and starts it again. It ends well and in time.
     #[track_caller]
     pub fn restart(self) -> Self {

@@ -8,6 +8,7 @@
 //! - [`Channel`]: TCP, TLS and WebSocket for clients that know only TCP.
 //! - [`clients`]: mosquitto's clients, paho-mqtt and rumqttc, for both versions.
 //! - [`documents`]: the programs and commands of the documents.
+//! - [`Manager`]: stands in for the service manager.
 //! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
 //! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
 //! - [`raw`]: packets of MQTT 3.1.1 and 5, right or deliberately wrong, and what the server answers.
@@ -28,6 +29,7 @@ mod channel;
 pub mod clients;
 pub mod documents;
 pub mod faults;
+mod manager;
 mod peer;
 pub mod process;
 mod random;
@@ -39,6 +41,7 @@ pub use audience::{Audience, Heard};
 pub use bridge::{Bridge, Credentials, End, World, binary};
 pub use broker::{Broker, ON_BOTH_VERSIONS};
 pub use channel::{Channel, Way};
+pub use manager::Manager;
 pub use peer::{Happened, Peer};
 pub use random::Random;
 

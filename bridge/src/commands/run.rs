@@ -5,14 +5,15 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
+    time::{interval, timeout},
 };
 
 use super::CommandError;
@@ -33,17 +34,30 @@ use crate::{
     rotation::{Rotation, Rotations},
     secrets::{Secrets, create_private_dir},
     self_test::SelfTest,
-    settings::Environment,
+    service_manager::ServiceManager,
+    settings::{Environment, LogFormat},
     storage::{advice, probe},
     tls::Identity,
+    watchdog::Watchdog,
 };
+
+/// How long the diary may take to its end when the bridge stops.
+const LAST_ENTRIES: Duration = Duration::from_secs(1);
+
+/// Arguments of `run`.
+#[derive(Debug, Default, clap::Args)]
+pub struct Args {
+    /// How lines of the log look, whatever `log.format` in server.json says.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
 
 /// Runs until SIGTERM or Ctrl-C. A new instance gets the shipped configuration.
 ///
 /// # Errors
 /// The configuration is invalid (status 2); the data directory is in use, the secret key, the CA, the store, a file or a
 /// listener fails, or the self-test does (status 1).
-pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let (started, running_since) = (SystemTime::now(), Instant::now());
     // First: until it is caught, this signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
@@ -53,8 +67,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
     let Configuration { settings, registry, .. } = &configuration;
-    let level =
-        logging::start(&settings.log).map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
+    let level = logging::start(&settings.log, args.log_format)
+        .map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
     if restored {
         tracing::info!("the restore of a backup was interrupted: it is finished now");
     }
@@ -110,7 +124,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     tracing::info!("self-test passed in {} ms", took.as_millis());
 
     let labels = Labels::new(registry);
-    tokio::spawn(Diary::new(labels.clone()).run(broker.events()));
+    let (diary_goes_on, diary_ends) = oneshot::channel();
+    let diary = tokio::spawn(Diary::new(labels.clone()).run(broker.events(), diary_ends));
     let (presence, topics) = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
     tokio::spawn(Arc::clone(&rotations).keep());
@@ -119,6 +134,8 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
 
     let control = Control::open(&socket_path(settings)).await.map_err(CommandError::failed)?;
     let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
+    let manager = ServiceManager::new(Arc::clone(&broker), Arc::clone(&current));
+    tokio::spawn(manager.clone().follow(broker.events()));
     let listeners = listeners.serve(&broker, identity.tls());
     let addresses = listeners.follow();
     // Whoever sees that it is ready may change something at once.
@@ -135,6 +152,7 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         labels,
         level,
         current: Arc::clone(&current),
+        manager: manager.clone(),
     });
     let (pauses, mut pause) = mpsc::channel(1);
     let ready = format!("ready: {}", addresses.load());
@@ -147,15 +165,27 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
         started,
         running_since,
     });
+    let watchdog = Watchdog::start(Arc::clone(&broker), manager.clone())
+        .map_err(|error| CommandError::failed(format!("cannot start the watchdog: {error}")))?;
     tracing::info!("{ready}");
+    manager.ready();
     let end = tokio::select! {
         signal = stop.wait() => End::Signal(signal),
         Some(pause) = pause.recv() => End::Pause(pause),
         never = reloader.run(hangup) => match never {},
     };
     tracing::info!("{end}: stopping");
+    match &end {
+        End::Signal(_) => manager.stopping(),
+        // The process stays, and is ready again.
+        End::Pause(_) => manager.reloading(),
+    }
     control.stop().await;
+    drop(watchdog);
     broker.stop().await;
+    drop(diary_goes_on);
+    // An error says that it takes too long, or panicked: what it has to say is not worth waiting for.
+    let _ = timeout(LAST_ENTRIES, diary).await;
     if let Err(error) = rotations.save() {
         tracing::warn!("when previous passwords were used last cannot be written: {error}");
     }
@@ -164,18 +194,26 @@ pub async fn run(dir: &Path, environment: &Environment) -> Result<(), CommandErr
     }
     match end {
         End::Signal(_) => Ok(()),
-        End::Pause(pause) => start_again(pause, &mut stop).await,
+        End::Pause(pause) => start_again(pause, &mut stop, &manager).await,
     }
 }
 
 /// Stands still until that is over, then becomes a bridge that has just been started: the process stays the same, for
 /// whoever looks after it.
-async fn start_again(pause: Pause, stop: &mut Stop) -> Result<(), CommandError> {
+async fn start_again(
+    mut pause: Pause,
+    stop: &mut Stop,
+    manager: &ServiceManager,
+) -> Result<(), CommandError> {
     // Whoever asked may be gone.
     let _ = pause.stopped.send(());
-    tokio::select! {
-        _ = stop.wait() => return Ok(()),
-        _ = pause.go_on => {}
+    let mut alive = interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = stop.wait() => return Ok(()),
+            _ = &mut pause.go_on => break,
+            _ = alive.tick() => manager.alive(),
+        }
     }
     tracing::info!("starting again");
     let program = std::env::current_exe().map_err(CommandError::failed)?;

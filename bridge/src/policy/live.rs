@@ -14,6 +14,12 @@ use crate::rotation::Rotations;
 /// a slash.
 const SELF_TEST: &str = "self-test/";
 
+/// User name of the watchdog, and its name, which no device can have for the same reason.
+pub const WATCHDOG: &str = "watchdog/";
+
+/// It may publish and hear what is below this, and nothing else. No user name begins with a dollar sign.
+pub const WATCHDOG_TOPIC: &str = "$watchdog";
+
 /// The policy that holds now. It, and every grant that it ever gave, answer by the newest one, so replacing it concerns
 /// all devices at once.
 #[derive(Clone)]
@@ -72,6 +78,9 @@ impl LivePolicy {
 
 impl Access for LivePolicy {
     fn login(&self, login: &Login<'_>) -> Result<Arc<dyn Grant>, Refusal> {
+        if login.channel == Channel::Inside {
+            return Ok(Arc::new(Watchdog));
+        }
         let policy = self.0.policy.load();
         if self.is_self_test(login) {
             // On the loopback interface there is nobody whom TLS would keep from reading.
@@ -84,6 +93,9 @@ impl Access for LivePolicy {
     }
 
     fn grant(&self, name: &str) -> Option<Arc<dyn Grant>> {
+        if name == WATCHDOG {
+            return Some(Arc::new(Watchdog));
+        }
         let device = match name.strip_prefix(SELF_TEST) {
             Some(device) => Some(device).filter(|_| self.0.self_test.load().is_some())?,
             None => name,
@@ -107,6 +119,27 @@ fn not_a_guess(refusal: Refusal) -> Refusal {
     match refusal.reason {
         ReasonCode::BadUserNameOrPassword => Refusal { reason: ReasonCode::Banned, ..refusal },
         _ => refusal,
+    }
+}
+
+/// What the watchdog may do.
+struct Watchdog;
+
+impl Grant for Watchdog {
+    fn name(&self) -> &str {
+        WATCHDOG
+    }
+
+    fn is_inside(&self) -> bool {
+        true
+    }
+
+    fn may_publish(&self, topic: &str) -> bool {
+        topic.strip_prefix(WATCHDOG_TOPIC).is_some_and(|rest| rest.starts_with('/'))
+    }
+
+    fn may_subscribe(&self, filter: &str) -> bool {
+        self.may_publish(filter)
     }
 }
 

@@ -153,10 +153,44 @@ fn logins() {
     assert!(login(&policy, Some("nobody"), Some(guess.as_bytes())).is_err());
     let off = policy.secrets.password("u", "off", 1);
     let refusal = login(&policy, Some("u.off"), Some(off.as_bytes())).err().unwrap();
-    assert_eq!(
-        (refusal.reason, &*refusal.detail),
-        (ReasonCode::NotAuthorized, "u.off is disabled in devices.json")
+    assert_eq!(refusal.reason, ReasonCode::NotAuthorized);
+    assert!(refusal.detail.starts_with("u.off is disabled in devices.json: "), "{}", refusal.detail);
+}
+
+#[test]
+fn a_user_name_that_is_nearly_right_is_told() {
+    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &settings(0));
+    for (wrong, words) in [
+        ("a", "did you mean \"u.a\"?"),
+        ("U.A", "did you mean \"u.a\"?"),
+        ("off", "did you mean \"u.off\"?"),
+        ("v.a", "devices log in with the username of their credential file"),
+        ("", "devices log in with the username of their credential file"),
+    ] {
+        let refusal = login(&policy, Some(wrong), Some(b"x")).err().unwrap();
+        assert!(refusal.detail.ends_with(words), "{}", refusal.detail);
+    }
+}
+
+#[test]
+fn nobody_but_the_watchdog_within_the_process_has_its_rights() {
+    let policy = Policy::new(&registry(1), Secrets::from_key(SECRET), &Rotation::default(), &settings(0));
+    let rotations = Rotations::new(Path::new("/nowhere"), Rotation::default());
+    let live = LivePolicy::new(policy, std::sync::Arc::new(rotations));
+    for channel in [Channel::Tcp, Channel::Tls, Channel::WebSocket, Channel::WebSocketTls] {
+        assert!(live.login(&Login { channel, ..request("watchdog", Some(WATCHDOG), Some(b"")) }).is_err());
+    }
+    let inside = Login { channel: Channel::Inside, ..request("watchdog", Some(WATCHDOG), None) };
+    let watchdog = live.login(&inside).unwrap();
+    assert!(
+        watchdog.is_inside() && watchdog.may_publish("$watchdog/x") && watchdog.may_subscribe("$watchdog/#")
     );
+    for topic in ["$watchdog", "$watchdogs/x", "u/c/a", "u/c/b/#", "#", "+/x", "$SYS/x"] {
+        assert!(!watchdog.may_publish(topic) && !watchdog.may_subscribe(topic), "{topic}");
+    }
+    for device in Rights::of_all(&registry(1)) {
+        assert!(!device.may_publish("$watchdog/live/0") && !device.may_subscribe("$watchdog/#"));
+    }
 }
 
 #[test]

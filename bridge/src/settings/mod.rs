@@ -172,9 +172,9 @@ pub struct Log {
 }
 
 /// How lines of the log look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// For people; under systemd, for the journal.
     Text,
     /// One JSON object a line.
     Json,
@@ -224,7 +224,7 @@ impl Settings {
     /// `None` if something is wrong, which the layers have noted.
     fn read(layers: &mut Layers, dir: &Path, environment: &Environment) -> Option<Self> {
         let host = layers.optional_text("host", "the name that devices use, such as \"pi.local\"");
-        let network = network::read(layers, &beside(dir));
+        let network = network::read(layers, &beside(dir), environment);
         let data_dir = layers.optional_text("data_dir", "a directory, such as \"/var/lib/ior-bridge\"");
         let durability = [
             ("fsync", Durability::Fsync),

@@ -5,7 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::layers::Layers;
+use super::{Environment, layers::Layers};
+
+/// How a file is named that systemd hands to the service (`LoadCredential=`), before its name.
+const CREDENTIAL: &str = "credential:";
+/// Where systemd puts those of the installed service. Others than the service have no variable that says so.
+const SERVICE_CREDENTIALS: &str = "/run/credentials/ior-bridge.service";
 
 /// Plain MQTT.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,13 +57,22 @@ pub enum TlsUse {
 }
 
 /// All of it. Relative paths start at `base`. `None` if something is wrong, which the layers have noted.
-pub(super) fn read(layers: &mut Layers, base: &Path) -> Option<(Mqtt, Mqtts, WebSocket, TlsUse)> {
+pub(super) fn read(
+    layers: &mut Layers,
+    base: &Path,
+    environment: &Environment,
+) -> Option<(Mqtt, Mqtts, WebSocket, TlsUse)> {
     let mqtt = layers.listen("mqtt.listen", "0.0.0.0:1883");
     let mqtts = layers.listen("mqtts.listen", "0.0.0.0:8883");
     let websocket = layers.listen("websocket.listen", "0.0.0.0:8083");
-    let mut file = |key: &str, example: &str| {
-        let path = layers.optional_text(key, &format!("a path, such as {example:?}"));
-        path.map(|path| path.map(|path| base.join(path)))
+    let mut file = |key: &str, example: &str| match layers
+        .optional_text(key, &format!("a path, such as {example:?}"))?
+    {
+        None => Some(None),
+        Some(path) => match path.strip_prefix(CREDENTIAL) {
+            None => Some(Some(base.join(path))),
+            Some(name) => credential(layers, key, name, environment).map(Some),
+        },
     };
     let cert = file("mqtts.cert", "/etc/ior-bridge/tls/cert.pem");
     let key = file("mqtts.key", "/etc/ior-bridge/tls/key.pem");
@@ -90,6 +104,19 @@ pub(super) fn read(layers: &mut Layers, base: &Path) -> Option<(Mqtt, Mqtts, Web
         WebSocket { listen: websocket },
         tls,
     ))
+}
+
+/// Where a file is that systemd hands to the service.
+fn credential(layers: &mut Layers, key: &str, name: &str, environment: &Environment) -> Option<PathBuf> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        let hint = format!(
+            "write \"credential:\" and the name that LoadCredential= gives it, such as \"{CREDENTIAL}{key}\""
+        );
+        layers.note(key, "this is not the name of a credential", &hint);
+        return None;
+    }
+    let directory = environment.get("CREDENTIALS_DIRECTORY").filter(|directory| !directory.is_empty());
+    Some(Path::new(directory.map_or(SERVICE_CREDENTIALS, String::as_str)).join(name))
 }
 
 /// Whether something listens that devices may log in to, each listener at a place of its own.

@@ -232,6 +232,20 @@ fn wrong_values_are_found_where_they_stand() {
 }
 
 #[test]
+fn a_credential_of_the_service_is_found_where_systemd_puts_it() {
+    let text = r#"{ "mqtts": { "cert": "/etc/cert.pem", "key": "credential:mqtts.key" } }"#;
+    let key = |environment: &[(&str, &str)]| load(Some(text), environment).unwrap().mqtts.pair.unwrap().key;
+    assert_eq!(key(&[("CREDENTIALS_DIRECTORY", "/run/c")]), Path::new("/run/c/mqtts.key"));
+    assert_eq!(key(&[]), Path::new("/run/credentials/ior-bridge.service/mqtts.key"), "for other commands");
+    for wrong in ["credential:", "credential:../key", "credential:/etc/key"] {
+        let problems = load(Some(&text.replace("credential:mqtts.key", wrong)), &[]).unwrap_err();
+        let problem = problems.iter().next().unwrap();
+        assert_eq!(problem.message(), "this is not the name of a credential");
+        assert!(problem.hint_text().unwrap().contains("\"credential:mqtts.key\""), "{problem:?}");
+    }
+}
+
+#[test]
 fn wrong_variables_are_named() {
     let problems = load(
         Some("{ \"host\": 1, \"limits\": { \"max_inflight\": 0 } }"),

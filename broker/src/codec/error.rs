@@ -64,7 +64,7 @@ pub enum ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotConnect => f.write_str("the first packet is not a CONNECT"),
+            Self::NotConnect => f.write_str("the first packet is not a CONNECT: this port speaks MQTT"),
             Self::UnsupportedProtocol { level, .. } => {
                 write!(f, "unsupported protocol level {level}: use MQTT 3.1.1 (level 4) or MQTT 5 (level 5)")
             }

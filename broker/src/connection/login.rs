@@ -29,6 +29,9 @@ use crate::{
     transport::Violation,
 };
 
+/// How requests of browsers and their like begin.
+const HTTP: [&[u8]; 5] = [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"OPTIONS "];
+
 const CLOSED: &str = "the connection was closed before its CONNECT";
 
 /// A client that may come in.
@@ -119,13 +122,14 @@ fn check(
     if connect.properties.authentication_method.is_some() {
         return Err(refuse(
             ReasonCode::BadAuthenticationMethod,
-            "the client asked for extended authentication, which is not supported",
+            "the client asked for extended authentication, which is not supported: have it use user name and password",
         ));
     }
     if connect.version == Version::V311 && connect.client_id.is_empty() && !connect.clean_start {
         return Err(refuse(
             ReasonCode::ClientIdentifierNotValid,
-            "an empty client identifier needs a clean session in MQTT 3.1.1 [MQTT-3.1.3-8]",
+            "an empty client identifier needs a clean session in MQTT 3.1.1 [MQTT-3.1.3-8]: give the client an identifier, \
+             or have it ask for a clean session",
         ));
     }
     let grant = shared.access.login(&Login {
@@ -339,6 +343,11 @@ async fn read_connect<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         if wire.input.first() == Some(&TLS_HANDSHAKE) {
             let detail = "it speaks TLS, which this port does not: give it the port of MQTT over TLS";
+            return Err(NotLoggedIn::silent(detail));
+        }
+        if HTTP.iter().any(|method| wire.input.starts_with(method)) {
+            let detail = "it speaks HTTP, which this port does not: web pages use MQTT over WebSocket, which has a port of its \
+                          own";
             return Err(NotLoggedIn::silent(detail));
         }
         if wire.input.first().is_some_and(|first| !begins_connect(*first)) {

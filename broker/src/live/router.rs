@@ -65,7 +65,9 @@ pub(super) async fn supervise(shared: Arc<Shared>, settings: LiveSettings, first
     loop {
         let started = Instant::now();
         receive(&shared, receivers).await;
-        tracing::error!("the live lane's router died; QoS 0 messages in it are lost, a new one is started");
+        tracing::error!(
+            "the live lane's router died: QoS 0 messages in it are lost, and a new one is started; please report this"
+        );
         if started.elapsed() >= STABLE {
             delay = Duration::ZERO;
         }
@@ -75,8 +77,12 @@ pub(super) async fn supervise(shared: Arc<Shared>, settings: LiveSettings, first
             let settings = settings.clone();
             match spawn_blocking(move || spawn(&settings)).await {
                 Ok(Ok(ends)) => break open(&shared, ends),
-                Ok(Err(error)) => tracing::error!(%error, "QoS 0 messages are lost until this succeeds"),
-                Err(error) => tracing::error!(%error, "QoS 0 messages are lost until a router starts"),
+                Ok(Err(error)) => {
+                    tracing::error!("QoS 0 messages are lost until the live lane starts again: {error}")
+                }
+                Err(error) => {
+                    tracing::error!("QoS 0 messages are lost until the live lane starts again: {error}")
+                }
             }
         };
         shared.restarts.fetch_add(1, Relaxed);
