@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    check, completions, credentials, explain, latency, publish, reload, rotate, run, store, subscribe,
+    add, backup, check, completions, connections, credentials, devices, disable, doctor, explain, latency,
+    publish, reload, remove, restore, rotate, run, status, store, subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -27,15 +28,37 @@ pub struct Cli {
 pub enum Command {
     /// Run the bridge until SIGTERM or Ctrl-C.
     Run(run::Args),
+    /// Show what the running bridge does: listeners, store, devices and connections.
+    Status(status::Args),
+    /// Show what happens in the running bridge, as it happens.
+    Watch(watch::Args),
+    /// Show all devices, or one in detail.
+    Devices(devices::Args),
+    /// Show all connections, or one in detail.
+    Connections(connections::Args),
     /// Check the configuration and the data directory, and show who may do what.
     Check(check::Args),
     /// Write the credential files, or show credentials for a device or connection.
     Credentials(credentials::Args),
+    /// Add a device or a connection, and write its credential files.
+    Add(add::Args),
+    /// Remove a device or a connection, with all that waits in it.
+    Remove(remove::Args),
     /// Give a device a new password: raise its secret version and write its new credential files.
     Rotate(rotate::Args),
     /// Have the running bridge take up its configuration, and tell what has changed or what is wrong.
     Reload(reload::Args),
-    /// Look at what is kept on disk, or save what is whole of it, while the bridge does not run.
+    /// Lock a device out at once: it is disconnected, and what waits for it is dropped.
+    Disable(disable::Args),
+    /// Let a device that was disabled log in again, with its latest password only.
+    Enable(disable::Args),
+    /// Write all that this bridge is into one file: configuration, secret key, certificates, waiting messages.
+    Backup(backup::Args),
+    /// Put a backup in the place of what is there.
+    Restore(restore::Args),
+    /// Look for what is wrong with this machine, the configuration and the running bridge, and say what to do about it.
+    Doctor(doctor::Args),
+    /// Look at what is kept on disk, or save what is whole of it.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.
     Explain(explain::Args),

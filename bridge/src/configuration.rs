@@ -39,7 +39,15 @@ impl Configuration {
     /// # Errors
     /// Everything that is wrong with all of its files and the environment, at once.
     pub fn load(dir: &Path, environment: &Environment) -> Result<Self, Problems> {
-        match (Settings::load(dir, environment), Registry::load(dir)) {
+        Self::load_as(dir, dir, environment)
+    }
+
+    /// Reads the files of one directory as if they were in another.
+    ///
+    /// # Errors
+    /// As [`Configuration::load`].
+    pub fn load_as(files: &Path, dir: &Path, environment: &Environment) -> Result<Self, Problems> {
+        match (Settings::load_as(files, dir, environment), Registry::load(files)) {
             (Ok(settings), Ok(registry)) => Ok(Self { dir: dir.to_owned(), settings, registry }),
             (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
             (Err(mut problems), Err(more)) => {

@@ -216,7 +216,7 @@ impl Diary {
 }
 
 /// What became of a device that reached this limit.
-fn what_happened(limit: Limit) -> &'static str {
+pub(crate) fn what_happened(limit: Limit) -> &'static str {
     match limit {
         Limit::SessionsPerName => "has more sessions than it may: the one that was away for longest is gone",
         Limit::SubscriptionsPerSession => "was refused a subscription: its session has as many as it may",
@@ -230,7 +230,7 @@ fn what_happened(limit: Limit) -> &'static str {
 }
 
 /// A text that a client made up, escaped and not too long.
-fn echo(text: &str) -> String {
+pub(crate) fn echo(text: &str) -> String {
     let mut characters = text.chars();
     let beginning: String = characters.by_ref().take(ECHOED).collect();
     let more = if characters.next().is_some() { "…" } else { "" };

@@ -1,6 +1,8 @@
 //! The bridge: turns `config/*.json` into ACL-restricted topic pairs on an embedded MQTT broker.
 #![forbid(unsafe_code)]
 
+pub mod archive;
+pub mod backup;
 pub mod cli;
 pub mod commands;
 pub mod configuration;
@@ -9,6 +11,7 @@ pub mod credentials;
 pub mod diary;
 pub mod document;
 pub mod instance;
+pub mod last_seen;
 pub mod listeners;
 pub mod logging;
 pub mod open_files;
@@ -18,6 +21,7 @@ pub mod presence;
 mod quantities;
 pub mod registry;
 pub mod reload;
+pub mod report;
 pub mod rotation;
 pub mod secrets;
 pub mod self_test;

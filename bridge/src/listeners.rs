@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use ior_broker::{
     Broker, Serving,
     transport::{Tls, Transport},
@@ -38,6 +39,8 @@ pub struct Listeners {
     broker: Arc<Broker>,
     tls: Tls,
     served: Vec<Served>,
+    /// Where they are, for others to look at.
+    told: Arc<ArcSwap<Addresses>>,
 }
 
 /// Where devices connect: what the system gave, which is more than the settings say if those leave the port to it.
@@ -106,8 +109,9 @@ impl Opened {
 
     /// Serves clients from now on, with TLS as `tls` says where it is spoken.
     pub fn serve(self, broker: &Arc<Broker>, tls: &Tls) -> Listeners {
+        let told = Arc::new(ArcSwap::from_pointee(self.addresses()));
         let served = self.0.into_iter().map(|socket| socket.serve(broker, tls)).collect();
-        Listeners { broker: Arc::clone(broker), tls: tls.clone(), served }
+        Listeners { broker: Arc::clone(broker), tls: tls.clone(), served, told }
     }
 }
 
@@ -117,6 +121,11 @@ impl Listeners {
         self.served.iter().map(|served| (served.service, served.address)).collect()
     }
 
+    /// Where they are at any time.
+    pub fn follow(&self) -> Arc<ArcSwap<Addresses>> {
+        Arc::clone(&self.told)
+    }
+
     /// Goes where other settings say: all of them, or none. What is unchanged stays as it is, and whoever is connected
     /// stays connected in any case. A listener is opened at its new place before it is closed at its old one, unless its
     /// port is wanted.
@@ -124,6 +133,12 @@ impl Listeners {
     /// # Errors
     /// [`MoveError`]: one could not be opened, and all are where they were.
     pub async fn move_to(&mut self, settings: &Settings) -> Result<(), MoveError> {
+        let moved = self.try_move_to(settings).await;
+        self.told.store(Arc::new(self.addresses()));
+        moved
+    }
+
+    async fn try_move_to(&mut self, settings: &Settings) -> Result<(), MoveError> {
         let stays = |served: &Served| served.service.wanted(settings) == Some(served.wanted);
         let wanted: Vec<_> = Service::ALL
             .into_iter()
@@ -228,6 +243,12 @@ impl Service {
 }
 
 impl Addresses {
+    /// Each with what it is for: `mqtt`, `mqtts` or `websocket`.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let mut addresses = *self;
+        Service::ALL.into_iter().filter_map(move |service| Some((service.name(), (*addresses.of(service))?)))
+    }
+
     /// As the settings say; a port that they leave to the system is 0.
     pub fn wanted(settings: &Settings) -> Self {
         let wanted = |service: Service| Some((service, service.wanted(settings)?));
@@ -256,13 +277,10 @@ impl FromIterator<(Service, SocketAddr)> for Addresses {
 /// As in `mqtt 127.0.0.1:1883, mqtts 127.0.0.1:8883, websocket 127.0.0.1:8083`.
 impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut addresses = *self;
         let mut separator = "";
-        for service in Service::ALL {
-            if let Some(address) = addresses.of(service) {
-                write!(f, "{separator}{} {address}", service.name())?;
-                separator = ", ";
-            }
+        for (name, address) in self.iter() {
+            write!(f, "{separator}{name} {address}")?;
+            separator = ", ";
         }
         Ok(())
     }

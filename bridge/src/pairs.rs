@@ -28,7 +28,7 @@ impl Pairs {
         let pair = |connection: &Connection| {
             let mut codes = End::BOTH.map(|end| registry.end(connection, end).code.to_string());
             codes.sort();
-            (name(connection), codes)
+            (connection.full_id(), codes)
         };
         Self { devices: registry.connections().iter().map(pair).collect() }
     }
@@ -64,6 +64,14 @@ impl Pairs {
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     }
 
+    /// Notes that connections are gone while no bridge takes away what waits in them: each is another one when it is back,
+    /// whatever it joins then.
+    pub fn end<'c>(&mut self, gone: impl Iterator<Item = &'c Connection>) {
+        for connection in gone {
+            self.devices.insert(connection.full_id(), Default::default());
+        }
+    }
+
     /// A registry without the connections that joined other devices before; `None` if there are none such.
     pub fn without_changed(&self, registry: &Registry) -> Option<Registry> {
         let now = Self::of(registry);
@@ -75,12 +83,8 @@ impl Pairs {
             .filter(|(name, codes)| is_changed(name, codes))
             .map(|(name, _)| name)
             .collect();
-        (!changed.is_empty()).then(|| registry.without(|connection| changed.contains(&name(connection))))
+        (!changed.is_empty()).then(|| registry.without(|connection| changed.contains(&connection.full_id())))
     }
-}
-
-fn name(connection: &Connection) -> String {
-    format!("{}/{}", connection.user, connection.id)
 }
 
 #[cfg(test)]
@@ -111,6 +115,9 @@ mod tests {
         assert_eq!(pairs.without_changed(&turned), None);
         let other = registry(r#"{"name": "a", "from": 2, "to": 1}, {"name": "b", "from": 3, "to": 2}"#);
         assert_eq!(ids(pairs.without_changed(&other).unwrap()), ["a"]);
+        let mut ended = pairs.clone();
+        ended.end(before.connections().iter().take(1));
+        assert_eq!(ids(ended.without_changed(&before).unwrap()), ["b"]);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Policy {
 
 struct Account {
     rights: Rights,
+    /// What it publishes counts for, in the order of the connections of its rights.
+    flows: Vec<Flow>,
     /// For people: "Master 1 (4569)".
     label: String,
     disabled: bool,
@@ -83,11 +85,14 @@ impl Policy {
     /// its queues, and whether devices may log in without TLS.
     pub fn new(registry: &Registry, secrets: Secrets, rotation: &Rotation, settings: &Settings) -> Self {
         let limits = &settings.limits;
+        let flows = flows(registry, limits);
         let account = |rights: Rights, device: &Device| Account {
             label: device.label(),
             disabled: device.disabled,
             version: device.secret_version,
             previous: rotation.previous(&rights.name, limits.rotation_window).collect(),
+            // There is one for each.
+            flows: rights.own_topics().filter_map(|topic| flows.get(&*topic).cloned()).collect(),
             rights,
         };
         let accounts = Rights::of_all(registry)
@@ -100,15 +105,14 @@ impl Policy {
             clock: SystemTime::now,
             tls: settings.tls,
             accounts,
-            flows: flows(registry, limits),
+            flows,
             unknown_flow: limits.flow(&OwnQueue::default()),
         }
     }
 
-    /// What the device of a user name may do now; `None` if there is no such device or it is disabled.
-    fn rights(&self, name: &str) -> Option<&Rights> {
-        let account = self.accounts.get(name).filter(|account| !account.disabled)?;
-        Some(&account.rights)
+    /// The device of a user name; `None` if there is no such device or it is disabled.
+    fn account(&self, name: &str) -> Option<&Account> {
+        self.accounts.get(name).filter(|account| !account.disabled)
     }
 
     fn login(&self, login: &Login<'_>) -> Result<Admitted<'_>, Refusal> {
@@ -197,6 +201,11 @@ impl Policy {
         bool::from(found & known).then_some(matching)
     }
 
+    /// Whether there is a flow of this name.
+    fn has_flow(&self, name: &str) -> bool {
+        self.flows.contains_key(name)
+    }
+
     fn flow(&self, topic: &str) -> Option<Flow> {
         let end = topic.match_indices('/').nth(2).map_or(topic.len(), |(end, _)| end);
         let name = &topic[..end];
@@ -256,7 +265,7 @@ impl Rights {
 
     /// May the device publish to this Topic Name?
     pub fn may_publish(&self, topic: &str) -> bool {
-        self.decide(Action::Publish, topic).is_allowed()
+        self.own_connection(topic).is_ok()
     }
 
     /// May the device subscribe to this Topic Filter?
@@ -267,7 +276,7 @@ impl Rights {
     /// May the device hear the topics of a flow of the policy?
     pub fn may_hear(&self, flow: &str) -> bool {
         let mut levels = flow.split('/');
-        let Ok((_, peer)) = self.connection(&mut levels) else { return false };
+        let Ok((_, _, peer)) = self.connection(&mut levels) else { return false };
         let level = levels.next();
         (level == Some(peer) || level == Some("presence")) && levels.next().is_none()
     }
@@ -281,17 +290,28 @@ impl Rights {
     }
 
     fn decide_publish(&self, topic: &str) -> Verdict<'_> {
-        if topic.is_empty() || topic.contains(['+', '#', '\0']) {
-            return Verdict::Refused(Refused::NotATopic);
+        match self.own_connection(topic) {
+            Ok((_, connection)) => Verdict::Allowed(Rule::OwnTopic { connection }),
+            Err(refused) => Verdict::Refused(refused),
+        }
+    }
+
+    /// The connection in which the device may publish to this Topic Name: its position and its id.
+    fn own_connection(&self, topic: &str) -> Result<(usize, &str), Refused<'_>> {
+        if topic.is_empty() || topic.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0)) {
+            return Err(Refused::NotATopic);
         }
         let mut levels = topic.splitn(4, '/');
-        match self.connection(&mut levels) {
-            Err(refused) => Verdict::Refused(refused),
-            Ok((connection, peer)) => match levels.next() {
-                Some(code) if code == &*self.code => Verdict::Allowed(Rule::OwnTopic { connection }),
-                _ => Verdict::Refused(Refused::NotOwnTopic { connection, peer }),
-            },
+        let (at, connection, peer) = self.connection(&mut levels)?;
+        match levels.next() {
+            Some(code) if code == &*self.code => Ok((at, connection)),
+            _ => Err(Refused::NotOwnTopic { connection, peer }),
         }
+    }
+
+    /// Its own topic in each of its connections.
+    fn own_topics(&self) -> impl Iterator<Item = String> {
+        self.connections.iter().map(|(id, _)| format!("{}/{id}/{}", self.user, self.code))
     }
 
     fn decide_subscribe(&self, filter: &str) -> Verdict<'_> {
@@ -304,7 +324,7 @@ impl Rights {
         let mut levels = filter.splitn(4, '/');
         match self.connection(&mut levels) {
             Err(refused) => Verdict::Refused(refused),
-            Ok((connection, peer)) => match (levels.next(), levels.next()) {
+            Ok((_, connection, peer)) => match (levels.next(), levels.next()) {
                 (Some(code), _) if code == peer => Verdict::Allowed(Rule::PeerTopic { connection }),
                 (Some("presence"), Some(code)) if code == peer => {
                     Verdict::Allowed(Rule::PeerPresence { connection })
@@ -314,18 +334,19 @@ impl Rights {
         }
     }
 
-    /// The device's connection that the first two levels name, and the peer's code.
+    /// The device's connection that the first two levels name: its position, its id and the peer's code.
     fn connection<'l>(
         &self,
         levels: &mut impl Iterator<Item = &'l str>,
-    ) -> Result<(&str, &str), Refused<'_>> {
+    ) -> Result<(usize, &str, &str), Refused<'_>> {
         if levels.next() != Some(&*self.user) {
             return Err(Refused::NotOwnUser);
         }
         let id = levels.next().unwrap_or_default();
-        let found = self.connections.binary_search_by(|(other, _)| (**other).cmp(id)).ok();
-        let (id, peer) = found.and_then(|at| self.connections.get(at)).ok_or(Refused::NotConnected)?;
-        Ok((&**id, &**peer))
+        let found = self.connections.binary_search_by(|(other, _)| (**other).cmp(id));
+        let at = found.map_err(|_| Refused::NotConnected)?;
+        let (id, peer) = self.connections.get(at).ok_or(Refused::NotConnected)?;
+        Ok((at, &**id, &**peer))
     }
 }
 

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use ior_broker::{Broker, Reconsidered};
 use tokio::{
     signal::unix::Signal,
-    sync::{mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot},
     task::block_in_place,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
@@ -52,7 +52,8 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// changes.
 const LOOK: Duration = Duration::from_secs(60);
 
-const UNCHANGED: &str = "nothing has changed";
+/// What is told of a reload that changes nothing.
+pub(crate) const UNCHANGED: &str = "nothing has changed";
 
 /// The parts of a running bridge that follow the configuration.
 pub struct Running {
@@ -84,12 +85,21 @@ pub struct Running {
     pub current: Arc<ArcSwap<Configuration>>,
 }
 
-/// Has the configuration taken up when somebody asks for it.
+/// Has the configuration taken up when somebody asks for it, and tells whenever that was tried.
 #[derive(Clone)]
-pub struct ReloadHandle(mpsc::Sender<Asked>);
+pub struct ReloadHandle {
+    requests: mpsc::Sender<Asked>,
+    outcomes: broadcast::Sender<Outcome>,
+}
 
-/// Where the answer goes: what has changed, or why nothing was taken up.
-type Asked = oneshot::Sender<Result<String, String>>;
+/// What has changed, or why nothing was taken up.
+pub type Outcome = Result<String, String>;
+
+/// Where the answer goes.
+type Asked = oneshot::Sender<Outcome>;
+
+/// How many outcomes are remembered for whoever is slow.
+const OUTCOMES: usize = 16;
 
 /// Reloads one configuration after the other.
 pub struct Reloader {
@@ -104,6 +114,7 @@ pub struct Reloader {
     told: Option<String>,
     watch: Watch,
     requests: mpsc::Receiver<Asked>,
+    outcomes: broadcast::Sender<Outcome>,
 }
 
 /// What was made ready before anything changes.
@@ -128,8 +139,11 @@ impl Reloader {
         let mut watch = Watch::new();
         watch.set(&files(&loaded));
         let (sender, requests) = mpsc::channel(16);
-        let reloader = Self { running, loaded, unmoved: false, missed: None, told: None, watch, requests };
-        (reloader, ReloadHandle(sender))
+        let outcomes = broadcast::Sender::new(OUTCOMES);
+        let handle = ReloadHandle { requests: sender, outcomes: outcomes.clone() };
+        let reloader =
+            Self { running, loaded, unmoved: false, missed: None, told: None, watch, requests, outcomes };
+        (reloader, handle)
     }
 
     /// Reloads on every SIGHUP, on every request, and whenever a file has changed, one after the other.
@@ -140,7 +154,7 @@ impl Reloader {
         let mut again = None;
         loop {
             let mut request = None;
-            let asked = tokio::select! {
+            let mut asked = tokio::select! {
                 Some(()) = hangup.recv() => true,
                 Some(asked) = self.requests.recv() => {
                     request = Some(asked);
@@ -151,7 +165,14 @@ impl Reloader {
                 () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => false,
             };
             if !asked {
-                self.watch.settle().await;
+                // Whoever asks has written all that shall be taken up.
+                tokio::select! {
+                    () = self.watch.settle() => {}
+                    Some(waiting) = self.requests.recv() => {
+                        request = Some(waiting);
+                        asked = true;
+                    }
+                }
             }
             // Before it is read: what changes afterwards is noticed, wherever a file leads by now.
             self.watch.set(&files(&self.running.configuration));
@@ -169,7 +190,7 @@ impl Reloader {
     }
 
     /// `asked` is whether somebody waits for an answer: what has changed, or why nothing was taken up.
-    async fn reload(&mut self, asked: bool) -> (Next, Result<String, String>) {
+    async fn reload(&mut self, asked: bool) -> (Next, Outcome) {
         let Running { configuration, environment, .. } = &self.running;
         let new = match block_in_place(|| Configuration::load(&configuration.dir, environment)) {
             Ok(new) => new,
@@ -191,6 +212,7 @@ impl Reloader {
             self.refresh_identity();
             if self.told.take().is_some() || asked {
                 tracing::info!("configuration reloaded: {UNCHANGED}");
+                self.tell(Ok(UNCHANGED.to_owned()));
             }
             return (Next::Wait, Ok(UNCHANGED.to_owned()));
         }
@@ -206,9 +228,15 @@ impl Reloader {
     fn refuse(&mut self, asked: bool, why: String) -> String {
         if asked || self.told.as_ref() != Some(&why) {
             tracing::error!("configuration not reloaded, what runs stays as it is:\n{why}");
+            self.tell(Err(why.clone()));
         }
         self.told = Some(why.clone());
         why
+    }
+
+    fn tell(&self, outcome: Outcome) {
+        // An error says that nobody wants to know.
+        let _ = self.outcomes.send(outcome);
     }
 
     /// Looks whether another certificate is to be shown, and tells the devices if they have to trust another CA.
@@ -264,6 +292,7 @@ impl Reloader {
         changes.extend(taken_away(&reconsidered));
         let changes = changes.join("; ");
         tracing::info!("configuration reloaded: {changes}");
+        self.tell(Ok(changes.clone()));
         if !reconsidered.is_committed {
             tracing::warn!(
                 "the store fails, so what was taken away is not gone from the disk yet: it goes as soon as that can be \
@@ -349,12 +378,17 @@ impl ReloadHandle {
     ///
     /// # Errors
     /// Why nothing was taken up: what ran before goes on.
-    pub async fn reload(&self) -> Result<String, String> {
+    pub async fn reload(&self) -> Outcome {
         let (answer, answered) = oneshot::channel();
         // Both fail only while the bridge stops.
         let stops = |_| "the bridge is stopping".to_owned();
-        self.0.send(answer).await.map_err(|_| stops(()))?;
+        self.requests.send(answer).await.map_err(|_| stops(()))?;
         answered.await.map_err(|_| stops(()))?
+    }
+
+    /// What comes of it from now on, asked for or not.
+    pub fn outcomes(&self) -> broadcast::Receiver<Outcome> {
+        self.outcomes.subscribe()
     }
 }
 

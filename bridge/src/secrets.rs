@@ -71,7 +71,8 @@ impl Secrets {
         URL_SAFE_NO_PAD.encode(&mac[..CONNECTION_KEY_BYTES])
     }
 
-    fn load(path: &Path) -> Result<Option<Self>, SecretError> {
+    /// Reads a key; `None` if there is none.
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>, SecretError> {
         let fail = |message: String| SecretError { path: path.to_owned(), message };
         let file = match File::open(path) {
             Ok(file) => file,
@@ -141,8 +142,13 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.map_or(Ok(()), create_private_dir)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    match owner_of(parent.unwrap_or(Path::new(".")))? {
-        Some((user, group)) => lchown(path, Some(user), Some(group)),
+    give_path_to_owner_of(parent.unwrap_or(Path::new(".")), path)
+}
+
+/// Like [`give_to_owner_of`], for what has been made and is not open.
+pub(crate) fn give_path_to_owner_of(dir: &Path, made: &Path) -> io::Result<()> {
+    match owner_of(dir)? {
+        Some((user, group)) => lchown(made, Some(user), Some(group)),
         None => Ok(()),
     }
 }

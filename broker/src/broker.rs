@@ -37,7 +37,7 @@ use crate::{
     routing::deliver_live,
     session::{Registry, Session},
     shared::{Index, Shared},
-    store::{Contents, Health, OpenError, Store, StoreSettings},
+    store::{Contents, Health, Inventory, OpenError, Snapshot, Store, StoreError, StoreSettings},
     transport::Transport,
     unkept::Unkept,
 };
@@ -308,6 +308,28 @@ impl Broker {
         }
     }
 
+    /// What the store holds, by session and flow; `None` without a store.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn inventory(&self) -> Result<Option<Inventory>, StoreError> {
+        match self.open_store() {
+            Some(store) => store.inventory().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A copy of the store with all that was acknowledged before; `None` without a store. Nobody waits for it but the next
+    /// one who wants a copy; while it is there the store's log grows, so read it and drop it.
+    ///
+    /// # Errors
+    /// The store cannot be written or read.
+    pub async fn snapshot(&self) -> Result<Option<Snapshot>, StoreError> {
+        let Some(store) = self.open_store() else { return Ok(None) };
+        self.shared.keep_retained_now();
+        store.snapshot().await.map(Some)
+    }
+
     /// Stops: nobody new comes in, every client is told (MQTT 5: Server shutting down) and disconnected, and the store is
     /// closed. Takes at most about a second, and what the store needs to write what it was given.
     pub async fn stop(&self) {
@@ -321,6 +343,10 @@ impl Broker {
         }
         let _ = timeout(STOPPING_TIME, self.shared.admission.all_gone()).await;
         self.shared.close_store(clock::unix_ms()).await;
+    }
+
+    fn open_store(&self) -> Option<&Store> {
+        self.shared.keeper.as_ref().map(|keeper| &keeper.store)
     }
 }
 

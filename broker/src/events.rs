@@ -176,6 +176,15 @@ impl Counters {
         counter.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Nothing was counted, other than who is connected.
+    pub fn forget(&self) {
+        let Self { connected: _, refused, published, denied, queue_full, not_kept, dropped, limits } = self;
+        for counter in [refused, published, denied, queue_full, not_kept, dropped] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        limits.forget();
+    }
+
     /// Takes from a counter.
     pub fn subtract(counter: &AtomicU64, n: u64) {
         counter.fetch_sub(n, Ordering::Relaxed);

@@ -46,6 +46,14 @@ impl Ledger {
         self.books.lock().seen_before.extend(seen);
     }
 
+    /// Nothing was counted.
+    pub fn forget_counts(&self) {
+        let mut books = self.books.lock();
+        books.names.clear();
+        books.flows.clear();
+        self.denied.lock().clear();
+    }
+
     /// All names.
     pub fn names(&self) -> Vec<NameInfo> {
         let books = self.books.lock();
@@ -100,7 +108,8 @@ impl Ledger {
 }
 
 impl Shared {
-    /// Adds what the session has counted, and how often its limits acted, to what the broker counts.
+    /// Adds what the session has counted, and how often its limits acted, to what the broker counts. One of the embedder's own
+    /// does not count.
     pub fn take_counts(&self, session: &Session) {
         if session.is_inside() {
             return;

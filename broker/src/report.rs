@@ -100,7 +100,7 @@ impl Broker {
 
     /// All names that have logged in since the start, or were seen before, as far as they may log in now.
     pub fn names(&self) -> Vec<NameInfo> {
-        for session in self.shared.sessions.all() {
+        for session in self.sessions_of_clients() {
             self.shared.take_counts(&session);
         }
         self.shared.forget_unknown_names();
@@ -109,7 +109,7 @@ impl Broker {
 
     /// All flows that there are now, as far as something was published in them since the start, or waits.
     pub fn flows(&self) -> Vec<FlowInfo> {
-        let sessions = self.shared.sessions.all();
+        let sessions = self.sessions_of_clients();
         for session in &sessions {
             self.shared.take_counts(session);
         }
@@ -127,6 +127,16 @@ impl Broker {
             }
         }
         flows.into_values().collect()
+    }
+
+    /// Nothing of what was counted until now has happened: for an embedder that has tried something before anybody could
+    /// connect.
+    pub fn forget_counts(&self) {
+        for session in self.shared.sessions.all() {
+            self.shared.take_counts(&session);
+        }
+        self.shared.ledger.forget_counts();
+        self.shared.counters.forget();
     }
 
     /// How the store is; `None` if everything is in memory only. Asks the file system for sizes.

@@ -156,7 +156,9 @@ impl Shared {
     }
 
     fn count_denied(&self, grant: &dyn Grant) {
-        Counters::add(&self.counters.denied, 1);
-        self.ledger.count_denied(grant.name());
+        if !grant.is_inside() {
+            Counters::add(&self.counters.denied, 1);
+            self.ledger.count_denied(grant.name());
+        }
     }
 }

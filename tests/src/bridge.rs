@@ -155,6 +155,23 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
+    /// Runs the binary with these arguments to its good end, and gives its report.
+    #[track_caller]
+    pub fn succeed(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs the binary with these arguments, which ends with this exit status, and gives what it says on standard error.
+    #[track_caller]
+    pub fn fail(&self, status: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+        said
+    }
+
     /// Starts the bridge in this world, which will fail, and gives its exit status and what it said.
     #[track_caller]
     pub fn start_fails(&self) -> (ExitStatus, String) {

@@ -15,6 +15,7 @@ use ior_tests::{
     browser::mqtt_js,
     documents::{blocks, read},
     process::Process,
+    tls::Authority,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -74,6 +75,22 @@ fn each_program_says_why_it_is_refused_and_ends() {
             Program::Mosquitto => "All subscription requests were denied",
             _ => "refused to subscribe",
         });
+    }
+}
+
+#[test]
+fn each_program_says_that_it_does_not_trust_the_bridge() {
+    let bridge = start();
+    let (from, _) = ends(&bridge);
+    let scratch = TempDir::new().unwrap();
+    let ca = Authority::new("Another bridge's CA").pem;
+    let file = changed(&scratch, &from, |json| json["mqtt"]["ca"] = ca.into());
+    for (program, words) in [
+        (Program::Paho, "cannot connect: [SSL: CERTIFICATE_VERIFY_FAILED]"),
+        (Program::MqttJs, "error: unable to verify the first certificate"),
+        (Program::Mosquitto, "A TLS error occurred."),
+    ] {
+        Device::start(program, &Credentials { file: file.clone(), ..from.clone() }).says(words);
     }
 }
 

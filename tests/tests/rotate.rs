@@ -108,6 +108,35 @@ fn the_old_password_is_refused_when_its_time_is_over() {
 }
 
 #[test]
+fn a_device_is_locked_out_and_let_in_again() {
+    let bridge = world().start();
+    let [who, _] = ends(&bridge);
+    let mut connected = bridge.connect(V5, &who);
+    let said = bridge.world().succeed(&["disable", "Master 1"]);
+    for words in [
+        "Master 1 (4569) is disabled: it may not log in now, by ",
+        "has taken it up:\ndevice disabled: Master 1 (4569); gone with that: 1 session.\n",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    connected.expect_ended(0x98);
+    let answer = || {
+        let mut client = bridge.open(V5);
+        client.send(Connect::new("x").user_name(&who.login.username).password(&who.login.password));
+        client.expect_connack().code
+    };
+    assert_eq!(answer(), 0x87);
+    let said = bridge.world().succeed(&["disable", "4569"]);
+    assert!(said.contains("it may not log in, as before.\n"), "{said}");
+    let report: Value = serde_json::from_str(&bridge.world().succeed(&["enable", "4569", "--json"])).unwrap();
+    assert_eq!((&report["disabled"], &report["running"]), (&false.into(), &true.into()));
+    assert_eq!(answer(), 0);
+    let text = fs::read_to_string(bridge.world().config().join("devices.json")).unwrap();
+    assert_eq!(text, DEVICES.replacen("\"Pi\" }", "\"Pi\",  \"disabled\": false }", 1));
+    bridge.world().fail(2, &["disable", "nobody"]);
+}
+
+#[test]
 fn what_cannot_be_rotated_changes_nothing() {
     let world = world();
     let text = |world: &World| fs::read_to_string(world.config().join("devices.json")).unwrap();

@@ -19,7 +19,7 @@ fn it_is_ready_after_the_self_test_when_devices_can_connect() {
     let mut command = world.command(&["run"]);
     let process = Process::start(&mut command);
     let told = manager.wait_for("READY=1", DEADLINE);
-    assert_eq!(told, ["READY=1", "STATUS=0 of 4 devices online"]);
+    assert_eq!(told, ["READY=1", "STATUS=0 of 4 devices online", "WATCHDOG_USEC=600000000"]);
     let ready = process.wait_for("ready line", DEADLINE, |line| {
         line.split_once("ready: mqtt ").map(|(_, rest)| rest.split(',').next().unwrap().to_owned())
     });

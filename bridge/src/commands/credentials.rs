@@ -73,9 +73,7 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
 fn select<'r>(registry: &'r Registry, of: Option<&str>) -> Result<Vec<(&'r Connection, End)>, CommandError> {
     let all = || registry.connections().iter().flat_map(|connection| End::BOTH.map(|end| (connection, end)));
     let Some(of) = of else { return Ok(all().collect()) };
-    let is_connection = |connection: &Connection| {
-        *connection.id == *of || format!("{}/{}", connection.user, connection.id) == of
-    };
+    let is_connection = |connection: &Connection| *connection.id == *of || connection.full_id() == of;
     let connections: Vec<_> = registry.connections().iter().filter(|found| is_connection(found)).collect();
     let is_device =
         registry.devices().iter().any(|device| device.code.as_str() == of || device.user_name() == of);
@@ -84,7 +82,7 @@ fn select<'r>(registry: &'r Registry, of: Option<&str>) -> Result<Vec<(&'r Conne
             "no device or connection {of:?}: ior-bridge check shows all of them"
         ))),
         ([], true) => {
-            let device = super::explain::find_device(registry, of)?;
+            let device = super::find::find_device(registry, of)?;
             let ends: Vec<_> =
                 all().filter(|(connection, end)| registry.end(connection, *end) == device).collect();
             match ends.is_empty() {

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{CommandError, print, print_json};
+use super::{CommandError, find::find_device, print, print_json};
 use crate::{
     configuration::Configuration,
     policy::{Action, Rights},
-    registry::{Device, Registry},
+    registry::Device,
     settings::Environment,
 };
 
@@ -48,33 +48,13 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
     };
     let user_name = device.user_name();
     let all = Rights::of_all(&registry);
-    let rights = all.iter().find(|rights| rights.name() == user_name).ok_or_else(|| unknown(&args.device))?;
+    let rights = all.iter().find(|rights| rights.name() == user_name);
+    let rights = rights.ok_or_else(|| CommandError::failed(format!("{user_name} has no rights")))?;
     if args.json {
         print_json(&report(device, rights, action, &args.topic))
     } else {
         print(&text(device, rights, action, &args.topic))
     }
-}
-
-/// The device that an operator means by a code or `<user>.<code>`, else by a name.
-pub(super) fn find_device<'r>(registry: &'r Registry, wanted: &str) -> Result<&'r Device, CommandError> {
-    let means = |device: &&Device| device.code.as_str() == wanted || device.user_name() == wanted;
-    let mut found: Vec<_> = registry.devices().iter().filter(means).collect();
-    if found.is_empty() {
-        found = registry.devices().iter().filter(|device| device.name == wanted).collect();
-    }
-    match found[..] {
-        [device] => Ok(device),
-        [] => Err(unknown(wanted)),
-        _ => {
-            let names: Vec<_> = found.iter().map(|device| device.user_name()).collect();
-            Err(CommandError::usage(format!("{wanted:?} may be {}: write one of them", names.join(" or "))))
-        }
-    }
-}
-
-fn unknown(wanted: &str) -> CommandError {
-    CommandError::usage(format!("no device {wanted:?}: ior-bridge check shows all devices"))
 }
 
 fn text(device: &Device, rights: &Rights, action: Action, topic: &str) -> String {

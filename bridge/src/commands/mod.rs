@@ -1,22 +1,39 @@
 //! What the command line does: one file per command.
 
 mod accepted;
+pub mod add;
+pub mod backup;
 pub mod check;
 mod client;
 pub mod completions;
+mod confirm;
+pub mod connections;
 pub mod credentials;
 mod data_dir;
+pub mod devices;
+pub mod disable;
+pub mod doctor;
+mod edit;
 pub mod explain;
 mod failure;
+pub(crate) mod find;
 pub mod latency;
 pub mod publish;
 pub mod reload;
+pub mod remove;
+pub mod restore;
 pub mod rotate;
 pub mod run;
+mod running;
+pub mod status;
 pub mod store;
+mod store_stats;
 pub mod subscribe;
 mod table;
+mod take_up;
 mod tunnel;
+pub mod watch;
+mod words;
 
 use std::{
     fmt,
@@ -48,9 +65,19 @@ impl CommandError {
         Self { message: String::new(), status }
     }
 
+    /// With a line more.
+    pub(crate) fn and(self, line: &str) -> Self {
+        Self { message: format!("{}\n{line}", self.message), ..self }
+    }
+
     /// What to show on standard error; may be empty.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same for whoever shows it in another way.
+    pub(crate) fn reason(&self) -> &str {
+        self.message.strip_prefix("error: ").unwrap_or(&self.message)
     }
 
     /// 1 or 2.

@@ -1,26 +1,30 @@
 //! `run`: the bridge itself.
 
 use std::{
+    fmt,
+    os::unix::process::CommandExt,
     path::Path,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use super::CommandError;
 use crate::{
+    backup::finish_pending,
     configuration::{Configuration, write_default},
-    control::{Bridge, Control, socket_path},
+    control::{Bridge, Control, Pause, socket_path},
     credentials::{self, CREDENTIALS_DIR, Issuer, Reach},
     diary::{Diary, Labels},
     instance::Instance,
+    last_seen::LastSeen,
     listeners::{Addresses, Opened},
     logging, open_files,
     pairs::Pairs,
@@ -54,15 +58,20 @@ pub struct Args {
 /// The configuration is invalid (status 2); the data directory is in use, the secret key, the CA, the store, a file or a
 /// listener fails, or the self-test does (status 1).
 pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
-    let started = SystemTime::now();
+    let (started, running_since) = (SystemTime::now(), Instant::now());
     // First: until it is caught, this signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     let mut stop = Stop::new().map_err(CommandError::failed)?;
+    // What was to be replaced and is not yet comes before all that reads it.
+    let restored = finish_pending(dir, environment).map_err(CommandError::failed)?;
     let new = write_default(dir).map_err(CommandError::failed)?;
     let configuration = Configuration::load(dir, environment)?;
     let Configuration { settings, registry, .. } = &configuration;
     let level = logging::start(&settings.log, args.log_format)
         .map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
+    if restored {
+        tracing::info!("the restore of a backup was interrupted: it is finished now");
+    }
     if new {
         tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
     }
@@ -111,6 +120,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
     let limits = settings.limits.for_broker();
     let took = self_test.run(&broker, &live, &limits).await.map_err(CommandError::failed)?;
+    broker.forget_counts();
     tracing::info!("self-test passed in {} ms", took.as_millis());
 
     let labels = Labels::new(registry);
@@ -119,16 +129,15 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let (presence, topics) = Presence::start(Arc::clone(&broker), registry).await;
     tokio::spawn(presence.run(broker.events()));
     tokio::spawn(Arc::clone(&rotations).keep());
+    let last_seen = Arc::new(LastSeen::restore(&settings.data_dir, Arc::clone(&broker)));
+    tokio::spawn(Arc::clone(&last_seen).keep());
 
-    let socket = socket_path(settings);
-    let control = Control::open(&socket).map_err(|error| {
-        CommandError::failed(format!("the socket {}: {error}; {}", socket.display(), advice(&error)))
-    })?;
+    let control = Control::open(&socket_path(settings)).await.map_err(CommandError::failed)?;
     let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
     let manager = ServiceManager::new(Arc::clone(&broker), Arc::clone(&current));
     tokio::spawn(manager.clone().follow(broker.events()));
     let listeners = listeners.serve(&broker, identity.tls());
-    let addresses = listeners.addresses();
+    let addresses = listeners.follow();
     // Whoever sees that it is ready may change something at once.
     let (reloader, reload) = Reloader::new(Running {
         configuration,
@@ -145,19 +154,32 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         current: Arc::clone(&current),
         manager: manager.clone(),
     });
-    let bridge = Bridge { broker: Arc::clone(&broker), configuration: current, reload, started };
-    let control = tokio::spawn(control.serve(Arc::new(bridge)));
+    let (pauses, mut pause) = mpsc::channel(1);
+    let ready = format!("ready: {}", addresses.load());
+    let control = control.serve(Bridge {
+        broker: Arc::clone(&broker),
+        configuration: current,
+        addresses,
+        reload,
+        pauses,
+        started,
+        running_since,
+    });
     let watchdog = Watchdog::start(Arc::clone(&broker), manager.clone())
         .map_err(|error| CommandError::failed(format!("cannot start the watchdog: {error}")))?;
-    tracing::info!("ready: {addresses}");
+    tracing::info!("{ready}");
     manager.ready();
-    let signal = tokio::select! {
-        signal = stop.wait() => signal,
+    let end = tokio::select! {
+        signal = stop.wait() => End::Signal(signal),
+        Some(pause) = pause.recv() => End::Pause(pause),
         never = reloader.run(hangup) => match never {},
     };
-    tracing::info!("{signal}: stopping");
-    manager.stopping();
-    control.abort();
+    tracing::info!("{end}: stopping");
+    match &end {
+        End::Signal(_) => manager.stopping(),
+        End::Pause(_) => manager.pausing(),
+    }
+    control.stop().await;
     drop(watchdog);
     broker.stop().await;
     drop(diary_goes_on);
@@ -166,7 +188,28 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     if let Err(error) = rotations.save() {
         tracing::warn!("when previous passwords were used last cannot be written: {error}");
     }
-    Ok(())
+    if let Err(error) = last_seen.save() {
+        tracing::warn!("when devices were seen last cannot be written: {error}");
+    }
+    match end {
+        End::Signal(_) => Ok(()),
+        End::Pause(pause) => start_again(pause, &mut stop).await,
+    }
+}
+
+/// Stands still until that is over, then becomes a bridge that has just been started: the process stays the same, for
+/// whoever looks after it.
+async fn start_again(pause: Pause, stop: &mut Stop) -> Result<(), CommandError> {
+    // Whoever asked may be gone.
+    let _ = pause.stopped.send(());
+    tokio::select! {
+        _ = stop.wait() => return Ok(()),
+        _ = pause.go_on => {}
+    }
+    tracing::info!("starting again");
+    let program = std::env::current_exe().map_err(CommandError::failed)?;
+    let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    Err(CommandError::failed(format!("{} cannot be started again: {error}", program.display())))
 }
 
 fn write_credentials(
@@ -201,6 +244,21 @@ fn cannot_start(data_dir: &Path, error: &StartError) -> CommandError {
             CommandError::failed(format!("cannot start the broker: {error}; {}", advice(&disk)))
         }
         _ => CommandError::failed(format!("cannot start the broker: {error}")),
+    }
+}
+
+/// Why the bridge stops.
+enum End {
+    Signal(&'static str),
+    Pause(Pause),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signal(signal) => signal,
+            Self::Pause(_) => "a backup is restored",
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `store`: looks at what is kept, or saves what is whole of it, while the bridge does not run.
+//! `store`: looks at what is kept, or saves what is whole of it.
 
 use std::{
     fs, io,
@@ -10,7 +10,7 @@ use ior_broker::store::{Records, Salvage, Verification, salvage, verify};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
-use super::{CommandError, print, print_json, table::table};
+use super::{CommandError, print, print_json, store_stats, table::table};
 use crate::{
     instance::{Instance, InstanceError},
     settings::{Environment, Settings},
@@ -27,9 +27,11 @@ pub struct Args {
 /// What to do with the store.
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
-    /// Read all of it, and tell what is there and what is damaged. Changes nothing.
+    /// Tell what waits for each device, and how large the store is, whether the bridge runs or not.
+    Stats(Options),
+    /// Read all of it while the bridge does not run, and tell what is there and what is damaged. Changes nothing.
     Verify(Options),
-    /// Make a new store of all that is whole, move the damaged files aside, and tell what was lost.
+    /// While the bridge does not run: make a new store of all that is whole, move the damaged files aside, and tell what was lost.
     Salvage(Options),
 }
 
@@ -42,28 +44,26 @@ pub struct Options {
 }
 
 /// What a command tells.
-struct Report {
-    text: String,
-    json: Value,
+pub(super) struct Report {
+    pub(super) text: String,
+    pub(super) json: Value,
     /// Why the exit status is 1.
-    failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
-
-/// Works on a store's directory.
-type Work = fn(&Path) -> Result<Report, String>;
 
 /// Works on the store in the data directory.
 ///
 /// # Errors
 /// The settings are invalid (status 2); the bridge runs, there is no store, it is damaged, or it cannot be
 /// salvaged (status 1).
-pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
+pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let settings = Settings::load(dir, environment)?;
-    let (options, work): (_, Work) = match &args.action {
-        Action::Verify(options) => (options, verification),
-        Action::Salvage(options) => (options, salvaging),
+    let (options, report) = match &args.action {
+        Action::Stats(options) => (options, store_stats::report(&settings).await),
+        Action::Verify(options) => (options, alone(&settings, verification)),
+        Action::Salvage(options) => (options, alone(&settings, salvaging)),
     };
-    let report = alone(&settings, work).unwrap_or_else(|error| Report {
+    let report = report.unwrap_or_else(|error| Report {
         text: String::new(),
         json: json!({ "ok": false, "error": error }),
         failure: Some(error),
@@ -77,7 +77,10 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
 }
 
 /// Works on the store while nobody else does.
-fn alone(settings: &Settings, work: Work) -> Result<Report, String> {
+pub(super) fn alone<T>(
+    settings: &Settings,
+    work: impl FnOnce(&Path) -> Result<T, String>,
+) -> Result<T, String> {
     let store = settings.store_dir();
     // Taking a data directory makes it, so a wrong path would leave one behind.
     if !store.is_dir() {

@@ -184,7 +184,7 @@ fn subtopic<'a>(topic: &'a str, peer_topic: &str) -> &'a str {
 
 /// Text as it is but on one line; control characters, which a terminal would obey, and bytes that are not UTF-8 are
 /// escaped.
-fn printable(bytes: &[u8]) -> String {
+pub(super) fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -3,16 +3,21 @@
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::de::DeserializeOwned;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
+    time::timeout,
 };
 
-use super::{Answer, MAX_LINE, Request, reachable};
+use super::{Answer, MAX_ANSWER, Request, reachable};
 use crate::commands::CommandError;
+
+/// How long the running bridge may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// A connection to the running bridge.
 pub struct Client {
@@ -27,6 +32,10 @@ pub enum ControlError {
     NotAllowed(PathBuf),
     /// The connection failed.
     Failed(PathBuf, io::Error),
+    /// It is there, and does not answer.
+    Silent(PathBuf),
+    /// It answers otherwise than it is known to here.
+    OtherVersion(serde_json::Error),
     /// The bridge says why.
     Refused(String),
 }
@@ -46,6 +55,8 @@ impl Client {
             Err(error) => match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
                 io::ErrorKind::PermissionDenied => Err(ControlError::NotAllowed(path.to_owned())),
+                // More wait to be accepted than may.
+                io::ErrorKind::WouldBlock => Err(ControlError::Silent(path.to_owned())),
                 _ => Err(ControlError::Failed(path.to_owned(), error)),
             },
         }
@@ -59,10 +70,13 @@ impl Client {
     pub async fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ControlError> {
         let mut line = serde_json::to_vec(request).map_err(|error| self.failed(error.into()))?;
         line.push(b'\n');
-        self.stream.get_mut().write_all(&line).await.map_err(|error| self.failed(error))?;
-        match self.line().await? {
-            Some(answer) => Ok(answer),
-            None => Err(self.failed(io::ErrorKind::UnexpectedEof.into())),
+        let asked = async {
+            self.stream.get_mut().write_all(&line).await.map_err(|error| self.failed(error))?;
+            self.line().await
+        };
+        match timeout(ANSWER_TIME, asked).await {
+            Ok(answer) => answer?.ok_or_else(|| self.failed(io::ErrorKind::UnexpectedEof.into())),
+            Err(_) => Err(ControlError::Silent(self.path.clone())),
         }
     }
 
@@ -72,14 +86,16 @@ impl Client {
     /// [`ControlError`].
     pub async fn line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ControlError> {
         let mut line = Vec::new();
-        let read = (&mut self.stream).take(MAX_LINE as u64).read_until(b'\n', &mut line).await;
+        let read = (&mut self.stream).take(MAX_ANSWER).read_until(b'\n', &mut line).await;
         if read.map_err(|error| self.failed(error))? == 0 {
             return Ok(None);
         }
-        let answer = serde_json::from_slice(&line).map_err(|error| self.failed(error.into()))?;
-        match answer {
+        if !line.ends_with(b"\n") {
+            return Err(self.failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match serde_json::from_slice(&line).map_err(ControlError::OtherVersion)? {
             Answer::Done(report) => {
-                serde_json::from_str(report.get()).map(Some).map_err(|error| self.failed(error.into()))
+                serde_json::from_str(report.get()).map(Some).map_err(ControlError::OtherVersion)
             }
             Answer::Error(error) => Err(ControlError::Refused(error)),
         }
@@ -100,13 +116,25 @@ impl fmt::Display for ControlError {
         match self {
             Self::NotAllowed(path) => write!(
                 f,
-                "the running bridge is spoken to through {}, which you may not open: be root, or a member of its group \
-                 (sudo usermod -aG ior-bridge $USER, then log in again)",
+                "the running bridge is spoken to through {}, which you may not open: run this with sudo or as the \
+                 bridge's user, or become a member of its group (sudo usermod -aG ior-bridge $USER, then log in again)",
                 path.display()
             ),
             Self::Failed(path, error) => {
                 write!(f, "the running bridge cannot be asked through {}: {error}", path.display())
             }
+            Self::Silent(path) => write!(
+                f,
+                "the running bridge does not answer through {}: look at its log (journalctl -u ior-bridge), and restart \
+                 it if it hangs (sudo systemctl restart ior-bridge)",
+                path.display()
+            ),
+            Self::OtherVersion(error) => write!(
+                f,
+                "the running bridge is of another version than this program ({}): restart it after an update (sudo \
+                 systemctl restart ior-bridge); {error}",
+                env!("CARGO_PKG_VERSION")
+            ),
             Self::Refused(error) => f.write_str(error),
         }
     }

@@ -1,34 +1,39 @@
 //! The bridge's end of the control socket.
 
 use std::{
+    collections::VecDeque,
     io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use ior_broker::Broker;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
-    net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    net::{UnixStream, unix::OwnedReadHalf},
+    sync::{Semaphore, mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
 use super::{
-    Answer, MAX_LINE, Request,
-    answer::{answer, send},
-    reachable,
+    Answer, Control, MAX_REQUEST, Request,
+    answer::{Pause, answer, send},
 };
-use crate::{configuration::Configuration, reload::ReloadHandle, secrets::create_private_dir};
+use crate::{configuration::Configuration, listeners::Addresses, reload::ReloadHandle};
 
-/// Requests that are answered at once; further ones wait.
+/// Requests that are worked on at once; further ones wait.
 const AT_ONCE: usize = 64;
+/// Askers that have not said yet what they want: beyond so many, the one that has waited for longest is closed.
+const UNDECIDED: usize = 64;
+/// Askers that are told at once what happens.
+const WATCHERS: usize = 32;
 
 /// How long an asker has for its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
+/// How long a stop waits for askers to be answered.
+const STOPPING_TIME: Duration = Duration::from_millis(500);
 
 /// What can be asked about, and changed.
 pub struct Bridge {
@@ -36,80 +41,131 @@ pub struct Bridge {
     pub broker: Arc<Broker>,
     /// The configuration that runs.
     pub configuration: Arc<ArcSwap<Configuration>>,
+    /// Where devices connect.
+    pub addresses: Arc<ArcSwap<Addresses>>,
     /// Has the configuration taken up anew.
     pub reload: ReloadHandle,
-    /// When the bridge was started.
+    /// Has the bridge stand still.
+    pub pauses: mpsc::Sender<Pause>,
+    /// When the bridge was started, by the system's clock.
     pub started: SystemTime,
+    /// The same by one that nobody sets.
+    pub running_since: Instant,
 }
 
-/// The open control socket. Its file is removed when this is dropped.
-pub struct Control {
-    listener: UnixListener,
-    path: PathBuf,
+/// A control socket that is answered. Dropping this changes nothing.
+pub struct Serving {
+    stop: watch::Sender<bool>,
+    done: JoinHandle<()>,
 }
+
+/// What all askers share.
+pub(super) struct Desk {
+    pub bridge: Bridge,
+    places: Semaphore,
+    pub watchers: Semaphore,
+    /// Becomes true when the bridge stops.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// What an asker sends.
+pub(super) type Asker = BufReader<tokio::io::Take<OwnedReadHalf>>;
 
 impl Control {
-    /// Opens the socket. The caller has the data directory's lock, so whatever is there is left from an earlier run.
-    ///
-    /// # Errors
-    /// The directory cannot be made, or the socket cannot.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        path.parent().map_or(Ok(()), create_private_dir)?;
-        let (short, _dir) = reachable(path)?;
-        match std::fs::remove_file(&short) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(&short)?;
-        std::fs::set_permissions(&short, std::fs::Permissions::from_mode(0o660))?;
-        Ok(Self { listener, path: path.to_owned() })
+    /// Answers from now on.
+    pub fn serve(self, bridge: Bridge) -> Serving {
+        let (stop, stopping) = watch::channel(false);
+        let places = Semaphore::new(AT_ONCE);
+        let desk = Desk { bridge, places, watchers: Semaphore::new(WATCHERS), stopping };
+        let done = tokio::spawn(serve(self, Arc::new(desk)));
+        Serving { stop, done }
     }
+}
 
-    /// Answers until it is dropped.
-    pub async fn serve(self, bridge: Arc<Bridge>) {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let bridge = Arc::clone(&bridge);
-                    tokio::spawn(async move {
-                        // An error says that the asker is gone.
-                        let _ = serve_one(&bridge, stream).await;
-                        drop(place);
-                    });
+impl Serving {
+    /// Closes the socket, and has whoever watches told that the bridge stops.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        // An error says that it had panicked: the bridge stops in any case.
+        let _ = self.done.await;
+    }
+}
+
+async fn serve(control: Control, desk: Arc<Desk>) {
+    let mut stopping = desk.stopping.clone();
+    let mut askers = JoinSet::new();
+    let mut undecided: VecDeque<oneshot::Sender<()>> = VecDeque::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = control.listener.accept() => accepted,
+            Some(_) = askers.join_next() => continue,
+            () = stop(&mut stopping) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                undecided.retain(|asker| !asker.is_closed());
+                if undecided.len() >= UNDECIDED {
+                    undecided.pop_front();
                 }
-                // No file descriptor is left: the commands can wait.
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                let (gives_way, gave_way) = oneshot::channel();
+                undecided.push_back(gives_way);
+                let desk = Arc::clone(&desk);
+                // An error says that the asker is gone.
+                askers.spawn(async move { drop(serve_one(&desk, stream, gave_way).await) });
             }
+            // No file descriptor is left: the commands can wait.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
+    drop(control);
+    let all_answered = async { while askers.join_next().await.is_some() {} };
+    let _ = timeout(STOPPING_TIME, all_answered).await;
+    // Whoever restores a backup waits until the rest has stopped.
+    askers.detach_all();
 }
 
-impl Drop for Control {
-    fn drop(&mut self) {
-        // Gone already, or the next start removes it.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-async fn serve_one(bridge: &Bridge, stream: UnixStream) -> io::Result<()> {
+async fn serve_one(desk: &Desk, stream: UnixStream, gave_way: oneshot::Receiver<()>) -> io::Result<()> {
+    let is_owner = is_owner(&stream);
     let (read, mut write) = stream.into_split();
+    let mut asker = BufReader::new(read.take(MAX_REQUEST));
     let mut line = Vec::new();
-    let mut read = BufReader::new(read.take(MAX_LINE as u64));
-    match timeout(REQUEST_TIME, read.read_until(b'\n', &mut line)).await {
-        Ok(Ok(length)) if length > 0 => {}
-        _ => return Ok(()),
+    let mut stopping = desk.stopping.clone();
+    tokio::select! {
+        asked = timeout(REQUEST_TIME, asker.read_until(b'\n', &mut line)) => match asked {
+            Ok(Ok(length)) if length > 0 => {}
+            _ => return Ok(()),
+        },
+        _ = gave_way => return Ok(()),
+        () = stop(&mut stopping) => return Ok(()),
     }
     match serde_json::from_slice::<Request>(&line) {
-        Ok(request) => answer(bridge, request, &mut write).await,
+        Ok(request) if request.is_for_owner() && !is_owner => {
+            let error = "only root and the bridge's own user may do this, since it gives and takes the secret key: use sudo";
+            send(&mut write, &Answer::Error(error.to_owned())).await
+        }
+        Ok(request) => {
+            let place = desk.places.acquire().await.map_err(io::Error::other)?;
+            answer(desk, request, place, asker, &mut write).await
+        }
         Err(error) => {
             let version = env!("CARGO_PKG_VERSION");
             let error = format!(
-                "the running bridge (version {version}) does not understand this: {error}; is it another version? \
-                 Restart it after an update"
+                "the running bridge (version {version}) does not understand this: {error}; if it is of another version, \
+                 restart it (sudo systemctl restart ior-bridge)"
             );
             send(&mut write, &Answer::Error(error)).await
         }
     }
+}
+
+/// Until the bridge stops.
+pub(super) async fn stop(stopping: &mut watch::Receiver<bool>) {
+    // An error says that nobody can tell any more, which happens at the end only.
+    let _ = stopping.wait_for(|stops| *stops).await;
+}
+
+/// Whether root or the bridge's user asks.
+fn is_owner(stream: &UnixStream) -> bool {
+    let asker = stream.peer_cred().map(|credentials| credentials.uid());
+    asker.is_ok_and(|user| user == 0 || user == rustix::process::geteuid().as_raw())
 }

@@ -1,16 +1,15 @@
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
+    fs::OpenOptions,
+    io::{self, ErrorKind, Read},
     ops::Range,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, fchown},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustix::fs::OFlags;
 
-use super::Problem;
-use crate::secrets::TEMPORARY_PREFIX;
+use super::{Problem, Replacement};
 
 /// Byte offsets into a [`Source`]'s text.
 pub(crate) type Span = Range<usize>;
@@ -18,7 +17,7 @@ pub(crate) type Span = Range<usize>;
 /// Longest configuration file, in bytes: room for some 100,000 devices.
 pub const MAX_FILE_SIZE: u64 = 16 * 1024 * 1024;
 
-const BOM: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// A configuration file's text. A byte order mark at its start is left out.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,32 +44,12 @@ impl Source {
         Self::from_bytes(path, &bytes).map(Some)
     }
 
-    /// Puts another text into the file that this was read from: all of it or nothing, also if the power fails. Its mode,
-    /// owner and byte order mark stay, and a link stays one.
+    /// Puts another text beside the file that this was read from, ready to take its place.
     ///
     /// # Errors
-    /// The file was changed since it was read, or cannot be written with the same owner.
-    pub fn replace(&self, text: &str) -> io::Result<()> {
-        let path = fs::canonicalize(&self.path)?;
-        let before = fs::read(&path)?;
-        let (mark, text_before) = before.split_at(if before.starts_with(BOM) { BOM.len() } else { 0 });
-        if text_before != self.text.as_bytes() {
-            return Err(io::Error::other("somebody else changed it at the same time: try again"));
-        }
-        let metadata = fs::metadata(&path)?;
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(dir)?;
-        if file.as_file().metadata()?.uid() != metadata.uid()
-            || file.as_file().metadata()?.gid() != metadata.gid()
-        {
-            fchown(file.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
-        }
-        file.as_file().set_permissions(metadata.permissions())?;
-        file.write_all(mark)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        File::open(dir)?.sync_all()
+    /// The file was changed since it was read, or nothing can be written beside it with the same owner.
+    pub fn prepare(&self, text: &str) -> io::Result<Replacement> {
+        Replacement::write(&self.path, &self.text, text)
     }
 
     /// A file's text, given by the caller.
@@ -130,26 +109,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
     use super::*;
-
-    #[test]
-    fn a_replaced_file_keeps_all_but_its_text() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
-        fs::write(&file, "\u{feff}old").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o646)).unwrap();
-        symlink("file", &link).unwrap();
-        let source = Source::read(&link).unwrap().unwrap();
-        source.replace("new").unwrap();
-        assert_eq!(fs::read_to_string(&file).unwrap(), "\u{feff}new");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o646);
-        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        let error = source.replace("newer").unwrap_err().to_string();
-        assert!(error.contains("try again"), "{error}");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no temporary file is left");
-    }
 
     #[test]
     fn what_is_no_file_is_told_and_not_waited_for() {

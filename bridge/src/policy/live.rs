@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ior_broker::{
-    access::{Access, Flow, Grant, Login, Refusal},
+    access::{Access, Flow, Grant, Login, Permit, Refusal},
     codec::ReasonCode,
     transport::Channel,
 };
 
-use super::{Admitted, Policy, Rights};
+use super::{Account, Admitted, Policy};
 use crate::rotation::Rotations;
 
 /// Before the name of a device that the self-test plays, so that no session of the device is touched. No user name holds
@@ -100,12 +100,16 @@ impl Access for LivePolicy {
             Some(device) => Some(device).filter(|_| self.0.self_test.load().is_some())?,
             None => name,
         };
-        self.0.policy.load().rights(device)?;
+        self.0.policy.load().account(device)?;
         Some(self.held(name.to_owned()))
     }
 
     fn flow(&self, topic: &str) -> Option<Flow> {
         self.0.policy.load().flow(topic)
+    }
+
+    fn has_flow(&self, name: &str) -> bool {
+        self.0.policy.load().has_flow(name)
     }
 }
 
@@ -154,21 +158,36 @@ impl Grant for Held {
     }
 
     fn may_publish(&self, topic: &str) -> bool {
-        self.ask(|rights| rights.may_publish(topic))
+        self.ask(|account| account.rights.may_publish(topic))
+    }
+
+    fn permit(&self, topic: &str) -> Permit {
+        let permit = self.ask(|account| {
+            let (at, _) = account.rights.own_connection(topic).ok()?;
+            Some(account.flows.get(at).map_or(Permit::Allowed, |flow| Permit::InFlow(flow.clone())))
+        });
+        match permit {
+            // What the self-test says does not count for the devices that it plays: its flow is none of the policy.
+            Some(Permit::InFlow(flow)) if self.device > 0 => {
+                Permit::InFlow(Flow { name: SELF_TEST.into(), ..flow })
+            }
+            permit => permit.unwrap_or(Permit::Refused),
+        }
     }
 
     fn may_subscribe(&self, filter: &str) -> bool {
-        self.ask(|rights| rights.may_subscribe(filter))
+        self.ask(|account| account.rights.may_subscribe(filter))
     }
 
     fn may_hear(&self, flow: &str) -> bool {
-        self.ask(|rights| rights.may_hear(flow))
+        self.ask(|account| account.rights.may_hear(flow))
     }
 }
 
 impl Held {
-    fn ask(&self, question: impl FnOnce(&Rights) -> bool) -> bool {
+    /// Of nobody, the default.
+    fn ask<T: Default>(&self, question: impl FnOnce(&Account) -> T) -> T {
         let policy = self.live.0.policy.load();
-        policy.rights(&self.name[self.device..]).is_some_and(question)
+        policy.account(&self.name[self.device..]).map(question).unwrap_or_default()
     }
 }

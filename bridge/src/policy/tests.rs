@@ -5,7 +5,11 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use ior_broker::{access::Access, codec::Version, transport::Channel};
+use ior_broker::{
+    access::{Access, Permit},
+    codec::Version,
+    transport::Channel,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -277,6 +281,40 @@ fn each_direction_of_a_connection_is_a_flow() {
         assert_eq!(all[0].may_hear(flow), heard, "{flow}");
     }
     assert!(Arc::ptr_eq(&policy.flow("u/c/a/x").unwrap().name, &policy.flow("u/c/a/y").unwrap().name));
+}
+
+/// Else a message would wait in one flow and count in another.
+#[test]
+fn a_permit_names_the_flow_that_its_topic_counts_for() {
+    let secrets = Secrets::from_key(SECRET);
+    let policy = Policy::new(&registry(1), secrets, &Rotation::default(), &settings(0));
+    let rotations = Rotations::new(Path::new("/nowhere"), Rotation::default());
+    let live = LivePolicy::new(policy, Arc::new(rotations));
+    live.set_self_test(Some("secret".to_owned()));
+    for device in ["a", "b", "d"] {
+        let (grant, tested) = (
+            live.grant(&format!("u.{device}")).unwrap(),
+            live.grant(&format!("self-test/u.{device}")).unwrap(),
+        );
+        for connection in ["c", "d", "e", "x"] {
+            for own in ["a", "b", "d", "presence/a"] {
+                let topic = format!("u/{connection}/{own}/x");
+                let flow = live.flow(&topic).unwrap();
+                let (permit, of_test) = (grant.permit(&topic), tested.permit(&topic));
+                if !grant.may_publish(&topic) {
+                    assert_eq!((permit, of_test), (Permit::Refused, Permit::Refused), "{device}: {topic}");
+                    continue;
+                }
+                assert!(live.has_flow(&flow.name), "{device}: {topic}");
+                match of_test {
+                    Permit::InFlow(flow) => assert!(!live.has_flow(&flow.name), "{device}: {topic}"),
+                    other => panic!("{device}: {topic}: {other:?}"),
+                }
+                assert_eq!(permit, Permit::InFlow(flow), "{device}: {topic}");
+            }
+        }
+    }
+    assert!(!live.has_flow("u/x/a") && live.has_flow("u/c/presence"));
 }
 
 #[test]

@@ -10,8 +10,8 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
-pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError};
-pub use plain::DEFAULT_USER;
+pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError, id_from_name};
+pub use plain::{DEFAULT_USER, MAX_LABEL};
 
 use crate::{
     document::{Problem, Problems, Source},
@@ -137,6 +137,13 @@ impl Device {
     /// What people call it: "Master 1 (4569)".
     pub fn label(&self) -> String {
         format!("{} ({})", self.name, self.code)
+    }
+}
+
+impl Connection {
+    /// `<user>/<id>`: unique, and what its topics begin with.
+    pub fn full_id(&self) -> String {
+        format!("{}/{}", self.user, self.id)
     }
 }
 

@@ -105,8 +105,9 @@ pub(super) fn check(what: &str, text: &str, most: usize) -> Result<(), NameError
     Ok(())
 }
 
-/// A connection's id made from its name: lower case, everything else than letters and digits becomes one `-`.
-pub(super) fn slug(name: &str) -> String {
+/// A connection's id made from its name: lower case, everything else than letters and digits becomes one `-`. `None` if
+/// that is empty or longer than [`MAX_ID`].
+pub fn id_from_name(name: &str) -> Option<String> {
     let mut slug = String::new();
     for c in name.chars() {
         if c.is_ascii_alphanumeric() {
@@ -116,5 +117,5 @@ pub(super) fn slug(name: &str) -> String {
         }
     }
     slug.truncate(slug.trim_end_matches('-').len());
-    slug
+    check("the id", &slug, MAX_ID).is_ok().then_some(slug)
 }

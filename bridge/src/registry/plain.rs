@@ -21,7 +21,7 @@ pub(super) const CONNECTION: &[&str] = &["name", "from", "to", "id", "user", "qu
 pub(super) const QUEUE: &[&str] = &["max_messages", "max_bytes", "max_age", "when_full"];
 
 /// Longest name and type, in characters.
-pub(super) const MAX_LABEL: usize = 100;
+pub const MAX_LABEL: usize = 100;
 /// The user of whatever names none.
 pub const DEFAULT_USER: &str = "default";
 /// Names that the bridge keeps for itself.
@@ -260,8 +260,7 @@ fn connection_id(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
 }
 
 fn id_from_name(reader: &mut Reader<'_>, name: &Spanned<String>) -> Option<String> {
-    let id = super::name::slug(&name.value);
-    if check("the id", &id, super::MAX_ID).is_ok() {
+    if let Some(id) = super::name::id_from_name(&name.value) {
         return Some(id);
     }
     reader.problem(

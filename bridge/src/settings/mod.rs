@@ -186,7 +186,15 @@ impl Settings {
     /// # Errors
     /// Everything that is wrong with both.
     pub fn load(dir: &Path, environment: &Environment) -> Result<Self, Problems> {
-        let path = dir.join(SERVER_FILE);
+        Self::load_as(dir, dir, environment)
+    }
+
+    /// Reads the `server.json` of one directory as if it were in another.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub fn load_as(files: &Path, dir: &Path, environment: &Environment) -> Result<Self, Problems> {
+        let path = files.join(SERVER_FILE);
         let file = Source::read(&path)?;
         let has_file = file.is_some();
         let mut layers = Layers::new(file.unwrap_or_else(|| Source::new(path, "{}")), environment)?;

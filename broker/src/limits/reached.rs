@@ -119,6 +119,11 @@ impl LimitCounters {
         }
     }
 
+    /// None has acted.
+    pub fn forget(&self) {
+        self.0.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+    }
+
     /// How often each has acted so far. Each is read on its own: two of them need not be of the same instant.
     pub fn read(&self) -> LimitCounts {
         LimitCounts(std::array::from_fn(|index| self.0[index].load(Ordering::Relaxed)))

@@ -41,6 +41,8 @@ pub fn refuse(order: Order, error: &StoreError) {
         Order::Apply(_, Some(done)) | Order::Revoke(_, Some(done)) => done(Err(error)),
         Order::Load(_, done) => done(Err(error)),
         Order::Trim(_, done) => done(Err(error)),
+        Order::Count(done) => done(Err(error)),
+        Order::Hold(done) => done(Err(error)),
     });
 }
 
@@ -70,5 +72,6 @@ fn is_in_range(order: &Order) -> bool {
         Order::Load(request, _) => keys::is_slot(request.slot),
         Order::Trim(request, _) => keys::is_slot(request.slot),
         Order::Revoke(request, _) => keys::is_slot(request.slot),
+        Order::Count(_) | Order::Hold(_) => true,
     }
 }

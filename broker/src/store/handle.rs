@@ -7,10 +7,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::{
-    Change, Contents, Durability, Health, LoadRequest, Loaded, OpenError, RevokeRequest, StoreError,
-    StoreSettings, StoreStatistics, Totals, TrimRequest,
+    Change, Contents, Durability, Health, Inventory, LoadRequest, Loaded, OpenError, RevokeRequest,
+    StoreError, StoreSettings, StoreStatistics, Totals, TrimRequest,
     answers::refuse,
     contents,
     intake::{Done, Intake, Order},
@@ -18,6 +19,7 @@ use super::{
     place::{Directory, LOG, Place, STORE},
     revoking::Unfinished,
     schema,
+    snapshot::{Held, Snapshot},
     writer::{Figures, OnHealth, State, Tuning, Writer},
 };
 
@@ -34,6 +36,8 @@ struct Shared {
     /// Until it is closed, so that others get in then.
     place: Mutex<Option<Arc<dyn Place>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held by whoever copies it.
+    copying: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -77,6 +81,7 @@ impl Store {
             unfinished: Unfinished::default(),
             retry_at: None,
             is_damaged: false,
+            held: Held::default(),
         };
         let thread = thread::Builder::new()
             .name("store".to_owned())
@@ -88,6 +93,7 @@ impl Store {
             figures,
             place: Mutex::new(Some(place)),
             thread: Mutex::new(Some(thread)),
+            copying: Arc::default(),
         };
         Ok((Self { shared: Arc::new(shared) }, contents))
     }
@@ -124,6 +130,33 @@ impl Store {
     /// like that of a submission, once nothing is left; if it is told an error, it is tried again all the same.
     pub fn revoke(&self, request: RevokeRequest, done: Done) {
         self.hand_over(Order::Revoke(request, Some(done)));
+    }
+
+    /// What it holds, by session and flow, with all that was submitted before.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn inventory(&self) -> Result<Inventory, StoreError> {
+        let (told, counted) = oneshot::channel();
+        // An error says that nobody waits any more.
+        self.hand_over(Order::Count(Box::new(move |found| drop(told.send(found)))));
+        let found = counted.await.unwrap_or(Err(StoreError::Closed))?;
+        let place = self.shared.place.lock().clone().ok_or(StoreError::Closed)?;
+        Ok(found.with_sizes(&*place))
+    }
+
+    /// A copy of it with all that was submitted before. One at a time: the next one waits until this one is dropped.
+    ///
+    /// # Errors
+    /// It cannot be written or read.
+    pub async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let turn = Arc::clone(&self.shared.copying).lock_owned().await;
+        let (told, held) = oneshot::channel();
+        // An error says that nobody waits any more.
+        self.hand_over(Order::Hold(Box::new(move |hold| drop(told.send(hold)))));
+        let hold = held.await.unwrap_or(Err(StoreError::Closed))?;
+        let place = self.shared.place.lock().clone().ok_or(StoreError::Closed)?;
+        Snapshot::new(place, hold, turn).map_err(|error| StoreError::Failed(error.to_string().into()))
     }
 
     /// Whether more than 16 MiB wait for the store. Cheap: ask before every submission that can be put off.

@@ -2,14 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-use super::{Change, LoadRequest, Loaded, RevokeRequest, StoreError, Totals, TrimRequest};
+use super::{
+    Change, Inventory, LoadRequest, Loaded, RevokeRequest, StoreError, Totals, TrimRequest, snapshot::Hold,
+};
 
 /// Told once what became of a submission, on the store's thread.
 pub type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -19,6 +24,12 @@ pub type LoadDone = Box<dyn FnOnce(Result<Loaded, StoreError>) + Send>;
 
 /// Told how much was removed.
 pub type TrimDone = Box<dyn FnOnce(Result<Totals, StoreError>) + Send>;
+
+/// Told what is there.
+pub type CountDone = Box<dyn FnOnce(Result<Inventory, StoreError>) + Send>;
+
+/// Given what holds the log.
+pub type HoldDone = Box<dyn FnOnce(Result<Arc<Hold>, StoreError>) + Send>;
 
 /// Bytes that may wait before publishers are asked to.
 const ROOM: usize = 16 * 1024 * 1024;
@@ -37,6 +48,10 @@ pub enum Order {
     Trim(TrimRequest, TrimDone),
     /// Remove these, in parts: others are carried out between them. Nobody is told any more where it has failed before.
     Revoke(RevokeRequest, Option<Done>),
+    /// Say what is there.
+    Count(CountDone),
+    /// Leave the log where it is.
+    Hold(HoldDone),
 }
 
 impl Order {
@@ -45,14 +60,14 @@ impl Order {
         match self {
             Self::Apply(changes, _) => 64 + changes.iter().map(weight).sum::<usize>(),
             Self::Load(request, _) => 128 + request.bytes.min(ROOM / 16),
-            Self::Trim(..) | Self::Revoke(..) => 128,
+            Self::Trim(..) | Self::Revoke(..) | Self::Count(_) | Self::Hold(_) => 128,
         }
     }
 
     fn changes(&self) -> usize {
         match self {
             Self::Apply(changes, _) => changes.len(),
-            Self::Load(..) | Self::Trim(..) | Self::Revoke(..) => 1,
+            Self::Load(..) | Self::Trim(..) | Self::Revoke(..) | Self::Count(_) | Self::Hold(_) => 1,
         }
     }
 }

@@ -13,6 +13,7 @@ mod contents;
 mod error;
 mod handle;
 mod intake;
+mod inventory;
 mod keys;
 mod owed;
 mod pages;
@@ -21,6 +22,7 @@ mod records;
 mod revoking;
 mod salvage;
 mod schema;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -31,8 +33,10 @@ use std::{fmt, path::PathBuf, sync::Arc};
 pub use error::{OpenError, OpenProblem, StoreError};
 pub use handle::Store;
 pub use intake::Done;
+pub use inventory::{Inventory, KeptSession, inventory};
 pub use salvage::{Salvage, salvage};
-pub use verify::{Verification, verify};
+pub use snapshot::Snapshot;
+pub use verify::{Verification, adopt, verify};
 
 use crate::{codec::PacketId, queue::Delivery, subscriptions::SubscriptionOptions};
 

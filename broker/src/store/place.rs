@@ -1,11 +1,15 @@
 //! Where a store's files are: a directory, or in tests a simulated disk.
 
 use std::{
+    collections::HashMap,
     fs::{self, File, TryLockError},
     io::{self, ErrorKind, Read},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
+
+use parking_lot::Mutex;
 
 use super::error::{OpenError, OpenProblem};
 
@@ -35,6 +39,10 @@ pub trait Place: Send + Sync {
     /// The first bytes of the file, as many as there are up to `buffer`'s length.
     fn read_start(&self, name: &str, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Bytes of the file from `at` on. It is opened once and stays open: a process that closes a database's file loses
+    /// SQLite's locks on it.
+    fn read_at(&self, name: &str, at: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
     /// Syncs the file, then gives it another name, in place of a file that has it; then syncs the directory.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
@@ -54,6 +62,8 @@ pub trait Place: Send + Sync {
 pub struct Directory {
     path: PathBuf,
     _lock: Option<File>,
+    /// Those that [`Place::read_at`] has opened.
+    open: Mutex<HashMap<String, Arc<File>>>,
 }
 
 impl Directory {
@@ -70,7 +80,7 @@ impl Directory {
                 OpenError::io(&lock_path, "cannot open the lock file of the store", &error)
             })?;
         lock_file(&lock, path)?;
-        Ok(Self { path: path.to_owned(), _lock: Some(lock) })
+        Ok(Self { path: path.to_owned(), _lock: Some(lock), open: Mutex::default() })
     }
 
     /// The same for somebody who only looks: makes nothing. There is nobody to be kept out where there is no lock file.
@@ -86,7 +96,7 @@ impl Directory {
         if let Some(lock) = &lock {
             lock_file(lock, path)?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _lock: lock, open: Mutex::default() })
     }
 }
 
@@ -117,6 +127,20 @@ impl Place for Directory {
             }
         }
         Ok(filled)
+    }
+
+    fn read_at(&self, name: &str, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut open = self.open.lock();
+        let file = match open.get(name) {
+            Some(file) => Arc::clone(file),
+            None => {
+                let file = Arc::new(File::open(self.path(name))?);
+                open.insert(name.to_owned(), Arc::clone(&file));
+                file
+            }
+        };
+        drop(open);
+        file.read_at(buffer, at)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

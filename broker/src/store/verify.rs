@@ -5,11 +5,12 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{
-    OpenError, Records, keys,
-    place::{Directory, Place},
+    OpenError, OpenProblem, Records, keys,
+    place::{Directory, LOG, Place, STORE},
     records::{Table, row_is_whole},
     schema,
 };
+use crate::clock::unix_ms;
 
 /// What was found in a store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +43,31 @@ impl Verification {
 /// [`OpenError`] if there is no store, another process has it, or it cannot even be opened.
 pub fn verify(directory: &Path) -> Result<Verification, OpenError> {
     verify_at(&Directory::inspect(directory)?)
+}
+
+/// Looks at a store that was brought here from elsewhere, such as a backup, and makes it fit to be opened: it has to be whole.
+/// What is opened next takes no number that it took before it was copied.
+///
+/// # Errors
+/// [`OpenError`]; what is found damaged is told as [`OpenProblem::Damaged`].
+pub fn adopt(directory: &Path) -> Result<Verification, OpenError> {
+    let place = Directory::open(directory)?;
+    let found = verify_at(&place)?;
+    let path = place.path(STORE);
+    if !found.is_whole() {
+        let how = found.problems.first().cloned();
+        let how = how.unwrap_or_else(|| format!("records that are not whole: {}", found.damaged));
+        return Err(OpenError::new(&path, OpenProblem::Damaged(how)));
+    }
+    let failed = |error: rusqlite::Error| OpenError::sqlite(&path, &error);
+    let connection = schema::connect(&place, STORE).map_err(failed)?;
+    let starts = i64::try_from(unix_ms() / 1_000).unwrap_or(i64::MAX);
+    let before = schema::starts(&connection).map_err(failed)?;
+    schema::set_starts(&connection, starts.max(before)).map_err(failed)?;
+    schema::empty_log(&connection).map_err(failed)?;
+    connection.close().map_err(|(_, error)| failed(error))?;
+    place.remove(LOG).map_err(|error| OpenError::io(&place.path(LOG), "cannot remove this file", &error))?;
+    Ok(found)
 }
 
 pub(super) fn verify_at(place: &dyn Place) -> Result<Verification, OpenError> {

@@ -17,11 +17,13 @@ use super::{
     answers::{Answer, contain, refuse, take_out_of_range, tell},
     batch::{Batch, Flows},
     contents,
-    intake::{Intake, Order},
+    intake::{CountDone, HoldDone, Intake, Order},
+    inventory,
     owed::{Owed, undoing},
     place::Place,
     revoking::{SessionEnds, Unfinished},
     schema::{self, Database, PAGE_SIZE},
+    snapshot::Held,
 };
 use crate::clock;
 
@@ -93,6 +95,8 @@ pub struct Writer {
     pub retry_at: Option<Instant>,
     /// Whether a part of the file turned out to be damaged.
     pub is_damaged: bool,
+    /// Whoever copies the database's file.
+    pub held: Held,
 }
 
 /// What can be done at the moment.
@@ -162,6 +166,8 @@ impl Writer {
                             self.unfinished.push(Order::Revoke(rest, done));
                         }
                         (order, Answer::Unfinished(_)) => tell(order, Answer::Applied),
+                        (Order::Count(done), _) => self.count(done),
+                        (Order::Hold(done), _) => self.hold(done),
                         (order, answer) => tell(order, answer),
                     }
                 }
@@ -171,6 +177,19 @@ impl Writer {
         for order in out_of_range {
             refuse(order, &StoreError::OutOfRange);
         }
+    }
+
+    fn count(&mut self, done: CountDone) {
+        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
+        let counted = inventory::read(&database.connection);
+        contain(|| done(counted.map_err(|error| StoreError::Failed(error.to_string().into()))));
+    }
+
+    fn hold(&mut self, done: HoldDone) {
+        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
+        let hold = self.held.begin(&database.connection);
+        database.log_pages.store(0, Ordering::Relaxed);
+        contain(|| done(hold));
     }
 
     /// All that is owed, before anything newer; what frees space first.
@@ -299,7 +318,7 @@ impl Writer {
                 Order::Revoke(request, _) if !ends.follow(at, request.slot) => {
                     self.unfinished.push(Order::Revoke(request.clone(), None));
                 }
-                Order::Revoke(..) | Order::Load(..) | Order::Trim(..) => {}
+                Order::Revoke(..) | Order::Load(..) | Order::Trim(..) | Order::Count(_) | Order::Hold(_) => {}
             }
         }
         if matches!(error, StoreError::Damaged(_)) {
@@ -379,6 +398,7 @@ impl Writer {
             return;
         }
         let pause = *pause;
+        self.held.break_off();
         let opened = schema::open_existing(&*self.place, self.durability, self.tuning.log_pages)
             .map_err(|error| error.to_string())
             .and_then(|database| match contents::read_flows(&database.connection) {
@@ -404,7 +424,7 @@ impl Writer {
 
     fn checkpoint_at(&mut self, pages: u32) {
         let State::Open(database) = &self.state else { return };
-        if database.log_pages.load(Ordering::Relaxed) < pages {
+        if database.log_pages.load(Ordering::Relaxed) < pages || self.held.is_held() {
             return;
         }
         let moved = database.connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
@@ -452,6 +472,7 @@ impl Writer {
             );
         }
         let State::Open(database) = self.state else { return };
+        self.held.break_off();
         if let Err(error) = schema::empty_log(&database.connection) {
             warn!("the store's log cannot be moved into it: {error}");
         }
@@ -533,6 +554,8 @@ fn carry_out(
             },
             Order::Trim(request, _) => Answer::Trimmed(batch.trim(request)?),
             Order::Revoke(request, _) => batch.revoke(request)?.map_or(Answer::Applied, Answer::Unfinished),
+            // When all before it is committed.
+            Order::Count(_) | Order::Hold(_) => Answer::Applied,
         });
     }
     Ok(Some((answers, count)))

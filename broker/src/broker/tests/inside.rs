@@ -60,7 +60,8 @@ async fn it_takes_part_and_nobody_is_told_of_it() {
     assert_elapsed(start, 0);
     world.broker.reconsider().await;
     inside.ping().await;
-    assert!(world.broker.sessions().is_empty() && world.broker.names().is_empty());
+    assert!(world.broker.sessions().is_empty());
+    assert_eq!((world.broker.names(), world.broker.flows()), (vec![], vec![]));
     let statistics = world.broker.statistics();
     assert_eq!((statistics.connected, statistics.sessions, statistics.published), (0, 0, 0));
 
@@ -70,6 +71,8 @@ async fn it_takes_part_and_nobody_is_told_of_it() {
     assert_eq!(world.broker.sessions().len(), 1);
     drop(inside);
     world.until(|broker| broker.shared.sessions.all().len() == 1).await;
+    assert!(world.broker.names().iter().all(|info| &*info.name == "outside"), "not even now that it is over");
+    assert!(world.broker.flows().is_empty());
     let told: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).collect();
     assert!(matches!(&told[..], [Event::Connected { name, .. }] if &**name == "outside"), "{told:?}");
     assert_eq!(world.broker.statistics().connected, 1);

@@ -449,14 +449,6 @@ impl Client {
         }
     }
 
-    async fn publish_with(&mut self, topic: &str, qos: QoS, payload: &[u8], properties: PublishProperties) {
-        let payload = payload.to_vec().into();
-        let pkid = (qos != QoS::AtMostOnce).then_some(1);
-        let publish =
-            Publish { dup: false, qos, retain: false, topic: topic.into(), pkid, properties, payload };
-        self.send(Packet::Publish(publish)).await;
-    }
-
     /// Waits for the acknowledgement.
     async fn retain_bytes(&mut self, topic: &str, size: usize) {
         let (properties, payload) = (PublishProperties::default(), vec![b'r'; size].into());

@@ -8,6 +8,7 @@ mod kept;
 mod lifetimes;
 mod limits;
 mod live_death;
+mod reports;
 mod revocation;
 mod takeover;
 mod websocket;
@@ -182,16 +183,15 @@ impl Client {
     }
 
     async fn publish(&mut self, topic: &str, qos: QoS) {
-        self.send(Packet::Publish(Publish {
-            dup: false,
-            qos,
-            retain: false,
-            topic: topic.into(),
-            pkid: (qos != QoS::AtMostOnce).then_some(1),
-            properties: PublishProperties::default(),
-            payload: "".into(),
-        }))
-        .await;
+        self.publish_with(topic, qos, b"", PublishProperties::default()).await;
+    }
+
+    async fn publish_with(&mut self, topic: &str, qos: QoS, payload: &[u8], properties: PublishProperties) {
+        let payload = payload.to_vec().into();
+        let pkid = (qos != QoS::AtMostOnce).then_some(1);
+        let publish =
+            Publish { dup: false, qos, retain: false, topic: topic.into(), pkid, properties, payload };
+        self.send(Packet::Publish(publish)).await;
     }
 
     /// Topic of the next message, which is acknowledged.

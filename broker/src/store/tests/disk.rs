@@ -203,6 +203,14 @@ impl Place for Disk {
         Ok(read)
     }
 
+    fn read_at(&self, name: &str, at: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = self.state.lock();
+        let bytes = state.files[state.file(name)?].get(at as usize..).unwrap_or_default();
+        let read = bytes.len().min(buffer.len());
+        buffer[..read].copy_from_slice(&bytes[..read]);
+        Ok(read)
+    }
+
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state.lock();
         let file = state.file(from)?;

@@ -7,6 +7,7 @@ mod figures;
 mod keeping;
 mod power_cut;
 mod revoking;
+mod snapshot;
 
 use std::{
     path::Path,

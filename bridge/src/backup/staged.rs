@@ -1,0 +1,189 @@
+//! A backup that is unpacked beside what is there, and checked before anything is replaced.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, Permissions},
+    io::{self, Read, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use ior_broker::store::adopt;
+use tempfile::TempDir;
+
+use super::{CONFIG, DATA, parts::DATA_FILES};
+use crate::{
+    archive::{self, Kind, Manifest},
+    configuration::Configuration,
+    instance::LOCK_FILE,
+    pairs::Pairs,
+    registry::{CONNECTIONS_FILE, DEVICES_FILE},
+    rotation::Rotation,
+    secrets::{KEY_FILE, Secrets, create_private_dir},
+    settings::{Environment, STORE_DIR, Settings},
+    storage::advice,
+    tls::{self, CA_DIR},
+};
+
+/// How the names of unfinished restores begin, in the data directory.
+pub(super) const UNFINISHED: &str = "restore.new-";
+/// The store's own lock.
+const STORE_LOCK: &str = "store.lock";
+
+/// Free bytes that a restore leaves.
+const SPARE: u64 = 16 << 20;
+
+/// An archive that was read from its beginning to its end, and what it would make of this machine.
+pub struct Checked {
+    /// What it says of itself.
+    pub manifest: Manifest,
+    /// Its configuration, as it would be in its place here.
+    pub configuration: Configuration,
+}
+
+/// The same, unpacked. Removed when dropped.
+pub struct Staged {
+    pub(super) dir: TempDir,
+}
+
+impl Checked {
+    /// Reads the archive; writes nothing that stays.
+    ///
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence that begins with its name.
+    pub fn read(file: &Path, dir: &Path, environment: &Environment) -> Result<Self, String> {
+        let scratch = tempfile::tempdir().map_err(|error| format!("cannot be unpacked: {error}"))?;
+        let config = scratch.path().join(CONFIG);
+        let open = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
+        let manifest = archive::read(open, Kind::Backup, u64::MAX, |path, _, contents| {
+            check_place(path)?;
+            match path.split_once('/') {
+                Some((CONFIG, _)) => write(scratch.path(), path, contents),
+                _ => Ok(()),
+            }
+        });
+        let manifest = manifest.map_err(|error| error.to_string())?;
+        for wanted in [
+            format!("{DATA}/{KEY_FILE}"),
+            format!("{CONFIG}/{DEVICES_FILE}"),
+            format!("{CONFIG}/{CONNECTIONS_FILE}"),
+        ] {
+            if !manifest.files.iter().any(|listed| listed.path == wanted) {
+                return Err(format!("has no {wanted}: it is not a whole backup"));
+            }
+        }
+        let configuration = Configuration::load_as(&config, dir, environment).map_err(|problems| {
+            format!("holds a configuration that is not valid here:\n{}", problems.render(false))
+        })?;
+        let checked = Self { manifest, configuration };
+        checked.check_pair(dir)?;
+        Ok(checked)
+    }
+
+    /// The operator's own files have to be here, or come with it.
+    fn check_pair(&self, dir: &Path) -> Result<(), String> {
+        let Settings { mqtts, data_dir, .. } = &self.configuration.settings;
+        let pair = mqtts.pair.iter().flat_map(|pair| [&pair.cert, &pair.key]);
+        for path in pair.chain(&mqtts.client_ca) {
+            let within =
+                |parent: &Path, name| Some(format!("{name}/{}", path.strip_prefix(parent).ok()?.to_str()?));
+            let name = within(dir, CONFIG).or_else(|| within(data_dir, DATA));
+            let comes = name.is_some_and(|name| self.manifest.files.iter().any(|listed| listed.path == name));
+            if !comes && !path.exists() {
+                return Err(format!(
+                    "needs {}, which its server.json names: put that file there first, it is not part of the backup",
+                    path.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Staged {
+    /// Unpacks the archive into the data directory, which must be there, and checks all that is in it.
+    ///
+    /// # Errors
+    /// As [`Checked::read`]; or there is no room.
+    pub fn unpack(file: &Path, settings: &Settings) -> Result<Self, String> {
+        let data_dir = &settings.data_dir;
+        let unpacked = |error: io::Error| {
+            format!("cannot be unpacked into {}: {error}; {}", data_dir.display(), advice(&error))
+        };
+        remove_unfinished(data_dir);
+        let space = rustix::fs::statvfs(data_dir).map_err(|error| unpacked(error.into()))?;
+        let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(SPARE);
+        let dir = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(data_dir).map_err(unpacked)?;
+        let open = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
+        let read = archive::read(open, Kind::Backup, free, |path, _, contents| {
+            check_place(path)?;
+            write(dir.path(), path, contents)
+        });
+        read.map_err(|error| error.to_string())?;
+        let staged = Self { dir };
+        for name in [CONFIG, DATA] {
+            create_private_dir(&staged.dir.path().join(name)).map_err(unpacked)?;
+        }
+        staged.check_data(settings)?;
+        Ok(staged)
+    }
+
+    fn check_data(&self, settings: &Settings) -> Result<(), String> {
+        let data = self.dir.path().join(DATA);
+        Secrets::load_or_create(&data).map_err(|error| error.to_string())?;
+        Rotation::load(&data).map_err(|error| error.to_string())?;
+        Pairs::load(&data).map_err(|error| error.to_string())?;
+        if data.join(CA_DIR).is_dir() {
+            let mut settings = settings.clone();
+            settings.data_dir.clone_from(&data);
+            (settings.mqtts.pair, settings.mqtts.client_ca) = (None, None);
+            tls::examine(&settings, SystemTime::now()).map_err(|error| error.to_string())?;
+        }
+        let store = data.join(STORE_DIR);
+        if store.is_dir() {
+            adopt(&store).map_err(|error| format!("holds a store that cannot be used: {error}"))?;
+            // Its lock is made anew, by whoever opens it.
+            let _ = fs::remove_file(store.join(STORE_LOCK));
+        }
+        Ok(())
+    }
+}
+
+/// Removes what an earlier restore that was cut short left behind before it replaced anything.
+fn remove_unfinished(data_dir: &Path) {
+    for entry in fs::read_dir(data_dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            // One that stays does no harm.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Only what a backup holds, or what an operator's files may be called.
+fn check_place(path: &str) -> io::Result<()> {
+    let own: BTreeSet<&str> = DATA_FILES.into_iter().chain([CA_DIR, STORE_DIR]).collect();
+    let is_right = match path.split_once('/') {
+        Some((CONFIG, rest)) => !rest.starts_with('.'),
+        Some((DATA, rest)) => {
+            let (first, is_dir) = rest.split_once('/').map_or((rest, false), |(first, _)| (first, true));
+            let is_dir_of_own = [CA_DIR, STORE_DIR].contains(&first);
+            let is_taken = [LOCK_FILE, "control.sock", "credentials"].contains(&first)
+                || ["restore", "before-restore", "."].iter().any(|begin| first.starts_with(begin));
+            !is_taken && (!own.contains(first) || is_dir_of_own == is_dir)
+        }
+        _ => false,
+    };
+    if is_right { Ok(()) } else { Err(io::Error::other("no backup holds such a file")) }
+}
+
+/// Writes a file that only its owner can read, and syncs it.
+fn write(root: &Path, path: &str, contents: &mut dyn Read) -> io::Result<()> {
+    let path: PathBuf = root.join(path);
+    path.parent().map_or(Ok(()), create_private_dir)?;
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+    io::copy(contents, &mut file)?;
+    file.flush()?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.sync_all()
+}

@@ -1,0 +1,221 @@
+//! The configuration, and the bridge that runs with it.
+
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+
+use super::finding::Finding;
+use crate::{
+    control::{Client, ControlError, Hello, Request, socket_path},
+    instance::Instance,
+    settings::{Environment, Limits, Settings},
+};
+
+/// How long a name server or a listener may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// File descriptors that are needed beside those of connections.
+const OTHER_FILES: u64 = 64;
+
+/// Is it valid?
+pub(super) fn configuration(dir: &Path, environment: &Environment) -> Finding {
+    const CHECK: &str = "config";
+    match super::load(dir, environment) {
+        Ok(configuration) => Finding::ok(
+            CHECK,
+            format!(
+                "{}: {} devices, {} connections",
+                dir.display(),
+                configuration.registry.devices().len(),
+                configuration.registry.connections().len()
+            ),
+        ),
+        Err(problems) => Finding::problem(
+            CHECK,
+            format!("it is not valid\n{}", problems.trim_end()),
+            "correct it; `ior-bridge check` tells when it is right. A bridge that runs stays as it is until then",
+        ),
+    }
+}
+
+/// The process id of the bridge that works on the data directory.
+pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) -> Option<u32> {
+    const CHECK: &str = "bridge";
+    let holder = match Instance::holder(&settings.data_dir) {
+        Ok(Some(holder)) => holder,
+        Ok(None) => {
+            findings.push(Finding::ok(CHECK, "none is running"));
+            return None;
+        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            findings.push(Finding::not_allowed(CHECK));
+            return None;
+        }
+        Err(error) => {
+            findings.push(Finding::unknown(CHECK, format!("whether one runs cannot be told: {error}")));
+            return None;
+        }
+    };
+    let socket = socket_path(settings);
+    let asked = async {
+        match Client::connect(&socket).await? {
+            Some(mut client) => client.ask::<Hello>(&Request::Hello).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    findings.push(match timeout(PATIENCE, asked).await {
+        Ok(Ok(Some(hello))) => {
+            let own = env!("CARGO_PKG_VERSION");
+            let what = format!("version {} runs as process {}", hello.version, hello.pid);
+            match hello.version == own {
+                true => Finding::ok(CHECK, what),
+                false => Finding::warning(
+                    CHECK,
+                    format!("{what}, and this is version {own}"),
+                    "restart it, so that the installed version runs",
+                ),
+            }
+        }
+        Ok(Err(ControlError::NotAllowed(_))) => Finding::not_allowed(CHECK),
+        Ok(Err(error)) => {
+            Finding::problem(CHECK, error.to_string(), "look at its log; restart it if that tells nothing")
+        }
+        Ok(Ok(None)) | Err(_) => Finding::problem(
+            CHECK,
+            format!("{holder} works on {} and does not answer", settings.data_dir.display()),
+            "wait if it is just starting or stopping; else look at its log, and restart it",
+        ),
+    });
+    holder.pid
+}
+
+/// Do devices find this machine under the name that their credential files tell?
+pub(super) async fn host_name(settings: &Settings) -> Finding {
+    const CHECK: &str = "host name";
+    let host = &settings.host;
+    let set = "set `host` in server.json to a name or address that devices know, then write the credential files again";
+    let found = timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), 0))).await;
+    let found: Vec<IpAddr> = match found {
+        Ok(Ok(found)) => found.map(|addr| addr.ip()).collect(),
+        Ok(Err(_)) | Err(_) => {
+            return Finding::warning(
+                CHECK,
+                format!("{host:?}, which credential files name, is unknown here"),
+                format!("if devices do not know it either, {set}"),
+            );
+        }
+    };
+    let Ok(own) = if_addrs::get_if_addrs() else {
+        return Finding::unknown(CHECK, "the addresses of this machine cannot be told");
+    };
+    let shown: Vec<_> = found.iter().map(ToString::to_string).collect();
+    let what = format!("{host:?}, which credential files name, is {}", shown.join(", "));
+    match found.iter().any(|ip| ip.is_loopback() || own.iter().any(|own| own.ip() == *ip)) {
+        true => Finding::ok(CHECK, what),
+        false => Finding::warning(CHECK, format!("{what}: no address of this machine"), set),
+    }
+}
+
+/// Can devices connect, or could they?
+pub(super) fn ports(settings: &Settings, running: Option<u32>) -> Vec<Finding> {
+    const CHECK: &str = "ports";
+    let Settings { mqtt, mqtts, websocket, .. } = settings;
+    let wanted = [
+        ("mqtt.listen", mqtt.listen),
+        ("mqtts.listen", mqtts.listen),
+        ("websocket.listen", websocket.listen),
+    ];
+    let mut fine = Vec::new();
+    let mut findings = Vec::new();
+    for (key, listen) in wanted {
+        let Some(listen) = listen.filter(|listen| listen.port() != 0) else { continue };
+        match (running, TcpListener::bind(listen)) {
+            (Some(_), _) => match TcpStream::connect_timeout(&reachable(listen), PATIENCE) {
+                Ok(_) => fine.push(format!("{listen} is open")),
+                Err(error) => findings.push(Finding::problem(
+                    CHECK,
+                    format!("nobody can connect to {listen} ({key}): {error}"),
+                    "look at the log of the bridge for why it does not listen there",
+                )),
+            },
+            (None, Ok(_)) => fine.push(format!("{listen} is free")),
+            (None, Err(error)) => findings.push(Finding::problem(
+                CHECK,
+                format!("{listen} ({key}) cannot be listened on: {error}"),
+                match error.kind() {
+                    ErrorKind::AddrInUse => format!(
+                        "another program has it (`sudo ss -ltnp 'sport = :{}'` tells which, mosquitto perhaps): stop that, \
+                         or choose another port",
+                        listen.port()
+                    ),
+                    _ => format!("name an address of this machine and a port above 1023 in {key}"),
+                },
+            )),
+        }
+    }
+    if !fine.is_empty() {
+        findings.push(Finding::ok(CHECK, fine.join(", ")));
+    }
+    findings
+}
+
+/// Are there enough file descriptors for all connections?
+pub(super) fn open_files(limits: &Limits, running: Option<u32>) -> Finding {
+    const CHECK: &str = "open files";
+    let wanted = (limits.connections + limits.logins) as u64 + OTHER_FILES;
+    let allowed = match running {
+        Some(pid) => match std::fs::read_to_string(format!("/proc/{pid}/limits")) {
+            Ok(text) => limit(&text),
+            Err(_) => return Finding::not_allowed(CHECK),
+        },
+        // A bridge raises its limit as far as it may.
+        None => rlimit::Resource::NOFILE.get().ok().map(|(_, hard)| hard),
+    };
+    match allowed {
+        None => Finding::unknown(CHECK, "the limit cannot be told"),
+        Some(allowed) if allowed >= wanted => {
+            Finding::ok(CHECK, format!("{allowed} allowed, {wanted} needed at most"))
+        }
+        Some(allowed) => Finding::warning(
+            CHECK,
+            format!("{allowed} allowed, but limits.connections and limits.logins may need {wanted}"),
+            "raise LimitNOFILE in the unit (`sudo systemctl edit ior-bridge`), or lower the limits",
+        ),
+    }
+}
+
+/// The soft limit of open files in a `/proc/…/limits`.
+fn limit(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+/// Where to connect to for what listens everywhere.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_open_files_is_read() {
+        let text = "Max file locks   unlimited  unlimited  locks\nMax open files   1024   4096   files\n";
+        assert_eq!(limit(text), Some(1024));
+        assert_eq!(limit("Max open files   unlimited unlimited files"), Some(u64::MAX));
+        assert_eq!(limit(""), None);
+    }
+}

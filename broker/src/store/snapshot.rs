@@ -1,0 +1,100 @@
+//! A copy of the store while it is in use. The database's file changes only when its log is moved into it: so that is done
+//! once, and not again until the copy is made. Meanwhile commits go to the log as always, and wait for nobody.
+
+use std::{
+    fmt,
+    io::{self, Read},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rusqlite::{Connection, DEFAULT_NAME, wal::CheckpointMode};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    StoreError,
+    place::{Place, STORE},
+};
+
+/// The bytes of a database with all that was committed when it was asked for. While this is there the store's log only
+/// grows: read it without waiting for anybody, and drop it.
+pub struct Snapshot {
+    place: Arc<dyn Place>,
+    length: u64,
+    at: u64,
+    hold: Arc<Hold>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// Keeps the log where it is.
+#[derive(Default)]
+pub struct Hold {
+    /// It was moved all the same: the store is closed, or was opened again after an error.
+    is_broken: AtomicBool,
+}
+
+/// The store's end of a [`Hold`].
+#[derive(Default)]
+pub struct Held(Weak<Hold>);
+
+impl Snapshot {
+    pub(super) fn new(place: Arc<dyn Place>, hold: Arc<Hold>, turn: OwnedMutexGuard<()>) -> io::Result<Self> {
+        let length = place.size(STORE)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { place, length, at: 0, hold, _turn: turn })
+    }
+
+    /// Its bytes in all.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("length", &self.length).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl Read for Snapshot {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(usize::try_from(self.length - self.at).unwrap_or(usize::MAX));
+        let read = self.place.read_at(STORE, self.at, &mut buffer[..most])?;
+        // Asked afterwards: what was read before the file changed is what it was.
+        if self.hold.is_broken.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the store was closed or failed while it was copied: try again"));
+        }
+        if read == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Held {
+    /// Moves all of the log into the database, and holds it from then on.
+    pub fn begin(&mut self, connection: &Connection) -> Result<Arc<Hold>, StoreError> {
+        let moved = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
+        let (log, moved) = moved.map_err(|error| StoreError::Failed(error.to_string().into()))?;
+        if moved < log {
+            return Err(StoreError::Failed("its log could not be moved into it".into()));
+        }
+        let hold = Arc::new(Hold::default());
+        self.0 = Arc::downgrade(&hold);
+        Ok(hold)
+    }
+
+    /// Whether the log has to stay where it is.
+    pub fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// The log is about to be moved nevertheless.
+    pub fn break_off(&mut self) {
+        if let Some(hold) = std::mem::take(&mut self.0).upgrade() {
+            hold.is_broken.store(true, Ordering::SeqCst);
+        }
+    }
+}
