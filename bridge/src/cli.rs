@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    add, backup, check, completions, connections, credentials, devices, disable, doctor, explain, latency,
-    publish, reload, remove, restore, rotate, run, status, store, subscribe, watch,
+    add, backup, check, completions, connections, credentials, devices, diag, disable, doctor, explain,
+    latency, publish, reload, remove, restore, rotate, run, status, store, subscribe, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -58,6 +58,8 @@ pub enum Command {
     Restore(restore::Args),
     /// Look for what is wrong with this machine, the configuration and the running bridge, and say what to do about it.
     Doctor(doctor::Args),
+    /// Gather what a bug report needs in one file, without secrets.
+    Diag(diag::Args),
     /// Look at what is kept on disk, or save what is whole of it.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{secrets::create_private_dir, storage::advice};
+use crate::{
+    secrets::{create_private_dir, give_to_owner_of},
+    storage::advice,
+};
 
 /// File name of the lock in the data directory. It holds the process id of whoever has it.
 pub const LOCK_FILE: &str = "lock";
@@ -66,6 +69,7 @@ impl Instance {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
+        give_to_owner_of(data_dir, &lock).map_err(failed)?;
         // Only for messages, so a full disk is no reason not to start.
         let _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
         Ok(Self { _lock: lock })
@@ -126,7 +130,10 @@ fn read_pid(lock: &mut File) -> Option<u32> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, PermissionsExt},
+    };
 
     use super::*;
 
@@ -146,6 +153,18 @@ mod tests {
         Instance::claim(&data_dir).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&data_dir), mode(&data_dir.join(LOCK_FILE))), (0o700, 0o600));
+    }
+
+    #[test]
+    fn a_lock_that_root_took_can_be_taken_by_the_bridge() {
+        const SOMEBODY: u32 = 65_534;
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::lchown(dir.path(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        Instance::claim(dir.path()).unwrap();
+        assert_eq!(fs::metadata(dir.path().join(LOCK_FILE)).unwrap().uid(), SOMEBODY);
     }
 
     #[test]

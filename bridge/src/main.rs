@@ -7,8 +7,9 @@ use clap::Parser;
 use ior_bridge::{
     cli::{Cli, Command},
     commands::{
-        CommandError, add, backup, check, completions, connections, credentials, devices, disable, doctor,
-        explain, latency, publish, reload, remove, restore, rotate, run, status, store, subscribe, watch,
+        CommandError, add, backup, check, completions, connections, credentials, devices, diag, disable,
+        doctor, explain, latency, publish, reload, remove, restore, rotate, run, status, store, subscribe,
+        watch,
     },
     configuration, logging,
     settings::Environment,
@@ -51,6 +52,7 @@ fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Backup(args) => block_on(backup::run(&args, &dir, &environment)),
         Command::Restore(args) => block_on(restore::run(&args, &dir, &environment)),
         Command::Store(args) => block_on(store::run(&args, &dir, &environment)),
+        Command::Diag(args) => block_on(diag::run(&args, &dir, &environment)),
         Command::Doctor(args) => block_on(doctor::run(&args, &dir, &environment)),
         Command::Explain(args) => explain::run(&args, &dir, &environment),
         Command::Pub(args) => block_on(publish::run(args)),

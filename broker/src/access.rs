@@ -23,6 +23,8 @@ pub trait Access: Send + Sync + 'static {
     /// Which flow the messages of a Topic Name count for, those of QoS 1 and 2 also in the queues of their receivers;
     /// `None` for the one that has no name and the [`crate::limits::Limits`]. All messages of a topic belong to the same
     /// flow. Asked for every message, unless [`Grant::permit`] told it, so it should be quick; must not block.
+    ///
+    /// There should be few flows that one client can publish in or hear: its session remembers each.
     fn flow(&self, topic: &str) -> Option<Flow> {
         let _ = topic;
         None

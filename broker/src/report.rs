@@ -52,8 +52,8 @@ pub struct ConnectionInfo {
 pub struct NameInfo {
     /// The authenticated name.
     pub name: Arc<str>,
-    /// What they have published: PUBLISH packets that were taken, so none that was refused, nor one of QoS 2 that was taken
-    /// before. Will Messages are not counted.
+    /// What they have published: PUBLISH packets that were taken, so none that was refused at once, nor one of QoS 2 that was
+    /// taken before. Will Messages are not counted.
     pub received: Traffic,
     /// What they were sent: PUBLISH packets. One that is sent again counts again.
     pub sent: Traffic,
@@ -75,7 +75,7 @@ pub struct FlowInfo {
     pub published: Traffic,
     /// When the last one of these arrived, in milliseconds since the Unix epoch.
     pub last: Option<u64>,
-    /// QoS 1 and 2 messages that were refused because a queue was full.
+    /// QoS 1 and 2 messages that were refused because a queue was full, or because no more are retained.
     pub refused: u64,
     /// QoS 1 and 2 messages that its receivers' sessions lost: to newer ones, size or expiry.
     pub dropped: u64,

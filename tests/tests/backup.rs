@@ -342,6 +342,40 @@ fn what_is_no_whole_backup_changes_nothing() {
     assert!(world.start().stop().0.success());
 }
 
+#[test]
+fn only_root_and_the_bridges_user_are_given_the_secret_key() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let bridge = World::durable().start();
+    let data = bridge.world().data();
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    open(data.parent().unwrap(), 0o755);
+    open(&data, 0o755);
+    open(&data.join("control.sock"), 0o666);
+    let ask = r#"
+        my $asker = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die $!;
+        $asker->print("{\"request\":\"$ARGV[1]\"}\n");
+        $asker->flush;
+        print scalar <$asker>;
+    "#;
+    for (request, answer) in [("hello", "done"), ("backup", "use sudo"), ("restore", "use sudo")] {
+        let mut asker = std::process::Command::new("setpriv");
+        asker.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "perl",
+            "-MIO::Socket::UNIX",
+            "-e",
+            ask,
+        ]);
+        let said = succeeded(&asker.arg(data.join("control.sock")).arg(request).output().unwrap());
+        assert!(said.contains(answer), "{request}: {said}");
+    }
+    assert!(bridge.stop().0.success());
+}
+
 /// The archive, unpacked, changed by a command, and packed again with a manifest that fits.
 fn forged(archive: &Path, change: &str) -> Vec<u8> {
     let place = TempDir::new().unwrap();

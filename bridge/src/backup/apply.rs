@@ -51,6 +51,8 @@ struct Plan {
     config_dir: PathBuf,
     /// Name of the directory that keeps what was there before, in the data directory.
     keep: String,
+    /// What goes from the data directory without anything in its place.
+    gone: Vec<String>,
 }
 
 impl Staged {
@@ -85,7 +87,8 @@ impl Staged {
             }
         }
         let keep = unused(data_dir, SystemTime::now());
-        let plan = Plan { config_dir: std::path::absolute(config_dir)?, keep: keep.clone() };
+        let gone = gone(&names(&dir.join(DATA))?);
+        let plan = Plan { config_dir: std::path::absolute(config_dir)?, keep: keep.clone(), gone };
         write_private(&dir.join(PLAN), &serde_json::to_vec(&plan)?, true)?;
         // As root: the bridge has to work with all of it.
         give_all_to_owner_of(data_dir, dir)?;
@@ -119,6 +122,10 @@ fn finish(data_dir: &Path) -> Result<(), RestoreError> {
     let keep = data_dir.join(&plan.keep);
     create_private_dir(&keep).map_err(|error| of_path(&keep, error))?;
     put_configuration(&pending.join(CONFIG), &plan.config_dir)?;
+    for name in &plan.gone {
+        let place = data_dir.join(name);
+        put_aside(&place, &keep.join(name)).map_err(|error| of_path(&place, error))?;
+    }
     let staged = pending.join(DATA);
     for name in names(&staged).map_err(|error| of_path(&staged, error))? {
         replace(&staged, data_dir, &keep, &name).map_err(|error| of_path(&data_dir.join(&name), error))?;
@@ -184,36 +191,33 @@ fn put_file(staged: &Path, place: &Path) -> io::Result<()> {
 /// What is there goes to `keep`, what is staged takes its place.
 fn replace(staged: &Path, data_dir: &Path, keep: &Path, name: &str) -> io::Result<()> {
     let [new, place, old] = [staged, data_dir, keep].map(|dir| dir.join(name));
-    let comes = fs::symlink_metadata(&new).is_ok();
-    let is_kept = fs::symlink_metadata(&old).is_ok();
-    // What has come already has left nothing in `staged`.
-    let is_due = comes || !is_kept;
-    if is_due && fs::symlink_metadata(&place).is_ok() && (comes || is_own(name)) {
-        if is_kept {
-            // Somebody made a new one while this was cut short.
-            remove(&place)?;
-        } else {
-            fs::rename(&place, &old)?;
-        }
+    if !is_there(&new) {
+        // It has come already.
+        return Ok(());
     }
-    if comes { fs::rename(&new, &place) } else { Ok(()) }
+    put_aside(&place, &old)?;
+    // Somebody made another one while this was cut short.
+    remove(&place)?;
+    fs::rename(&new, &place)
 }
 
-/// What a backup without one of these says is that there shall be none.
-fn names(staged: &Path) -> io::Result<Vec<String>> {
-    let own = DATA_FILES.into_iter().chain([CA_DIR, STORE_DIR]).map(str::to_owned);
-    let mut names: Vec<String> = own.collect();
-    for entry in fs::read_dir(staged)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Ok(names)
+/// Unless that was done before.
+fn put_aside(place: &Path, old: &Path) -> io::Result<()> {
+    if is_there(old) || !is_there(place) { Ok(()) } else { fs::rename(place, old) }
 }
 
-fn is_own(name: &str) -> bool {
-    DATA_FILES.contains(&name) || [CA_DIR, STORE_DIR].contains(&name)
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// What the bridge keeps and a backup with these names does not have: there shall be none then.
+fn gone(coming: &[String]) -> Vec<String> {
+    let own = DATA_FILES.into_iter().chain([CA_DIR, STORE_DIR]);
+    own.filter(|name| !coming.iter().any(|coming| coming == name)).map(str::to_owned).collect()
 }
 
 fn files_below(root: &Path, below: &Path) -> io::Result<Vec<PathBuf>> {
@@ -324,3 +328,145 @@ impl fmt::Display for RestoreError {
 }
 
 impl std::error::Error for RestoreError {}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// What was there, and what is to come: names and contents, in `config` and `data`.
+    const OLD: [(&str, &str); 7] = [
+        ("config/devices.json", "old devices"),
+        ("config/connections.json", "old connections"),
+        ("config/server.json", "old server"),
+        ("data/secret.key", "old key"),
+        ("data/ca/ca.crt", "old ca"),
+        ("data/store/store.db", "old store"),
+        ("data/rotation.json", "old rotation"),
+    ];
+    const NEW: [(&str, &str); 7] = [
+        ("config/devices.json", "new devices"),
+        ("config/connections.json", "new connections"),
+        ("config/schema/devices.schema.json", "new schema"),
+        ("data/secret.key", "new key"),
+        ("data/store/store.db", "new store"),
+        ("data/pairs.json", "new pairs"),
+        ("data/tls/own.pem", "new pem"),
+    ];
+
+    struct World(tempfile::TempDir);
+
+    impl World {
+        /// With a restore that is committed, of which nothing is done.
+        fn pending() -> Self {
+            let world = Self(tempfile::tempdir().unwrap());
+            world.put("", &OLD);
+            world.put("data/restore/", &NEW);
+            let [config_dir, pending] = ["config", "data/restore"].map(|name| world.path(name));
+            let gone = gone(&names(&pending.join(DATA)).unwrap());
+            let plan = Plan { config_dir, keep: "before".to_owned(), gone };
+            fs::write(pending.join(PLAN), serde_json::to_vec(&plan).unwrap()).unwrap();
+            world.put(
+                "data/restore/before/",
+                &[("devices.json", "old devices"), ("server.json", "old server")],
+            );
+            world
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn put(&self, below: &str, files: &[(&str, &str)]) {
+            for (name, contents) in files {
+                let path = self.path(&format!("{below}{name}"));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, contents).unwrap();
+            }
+        }
+
+        fn files(&self) -> BTreeMap<String, String> {
+            let files = files_below(self.0.path(), Path::new("")).unwrap();
+            let read = |path: PathBuf| {
+                (path.display().to_string(), fs::read_to_string(self.0.path().join(path)).unwrap())
+            };
+            files.into_iter().map(read).collect()
+        }
+    }
+
+    fn all_new() -> BTreeMap<String, String> {
+        let kept = [
+            ("data/before/config/devices.json", "old devices"),
+            ("data/before/config/server.json", "old server"),
+            ("data/before/secret.key", "old key"),
+            ("data/before/ca/ca.crt", "old ca"),
+            ("data/before/store/store.db", "old store"),
+            ("data/before/rotation.json", "old rotation"),
+        ];
+        NEW.into_iter().chain(kept).map(|(name, contents)| (name.to_owned(), contents.to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_cut_short_after_any_step_is_finished() {
+        let mut steps = names(&World::pending().path("data/restore/data")).unwrap();
+        steps.extend(["ca".to_owned(), "rotation.json".to_owned()]);
+        // Before and after the configuration, then after every name, and in the middle of every name.
+        for done in 0..=2 * steps.len() + 1 {
+            let world = World::pending();
+            let [data, staged, keep] =
+                ["data", "data/restore/data", "data/before"].map(|name| world.path(name));
+            if done > 0 {
+                create_private_dir(&keep).unwrap();
+                put_configuration(&world.path("data/restore/config"), &world.path("config")).unwrap();
+            }
+            for (number, name) in steps.iter().enumerate() {
+                if done > 2 * number + 2 {
+                    replace(&staged, &data, &keep, name).unwrap();
+                } else if done == 2 * number + 2 {
+                    put_aside(&data.join(name), &keep.join(name)).unwrap();
+                }
+            }
+            finish(&data).unwrap();
+            assert_eq!(world.files(), all_new(), "after {done} steps");
+        }
+    }
+
+    #[test]
+    fn what_was_made_in_the_middle_gives_way() {
+        let world = World::pending();
+        let [data, keep] = ["data", "data/before"].map(|name| world.path(name));
+        create_private_dir(&keep).unwrap();
+        for name in ["secret.key", "store"] {
+            fs::rename(data.join(name), keep.join(name)).unwrap();
+        }
+        world.put("data/", &[("secret.key", "another key"), ("store/store.db", "another store")]);
+        finish(&data).unwrap();
+        assert_eq!(world.files(), all_new());
+    }
+
+    #[test]
+    fn a_start_finishes_what_was_cut_short_and_once_only() {
+        let world = World::pending();
+        fs::remove_file(world.path("config/server.json")).unwrap();
+        let environment = Environment::new();
+        assert!(finish_pending(&world.path("config"), &environment).unwrap());
+        assert!(!finish_pending(&world.path("config"), &environment).unwrap());
+        assert_eq!(fs::read_to_string(world.path("data/secret.key")).unwrap(), "new key");
+    }
+
+    #[test]
+    fn configuration_files_keep_their_mode_and_stay_links() {
+        let world = World::pending();
+        let [devices, elsewhere] = ["config/devices.json", "elsewhere.json"].map(|name| world.path(name));
+        fs::rename(&devices, &elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &devices).unwrap();
+        finish(&world.path("data")).unwrap();
+        assert!(devices.is_symlink());
+        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "new devices");
+        assert_eq!(fs::metadata(&elsewhere).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+}

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{CONFIG, DATA};
 use crate::{
+    last_seen::LAST_SEEN_FILE,
     pairs::PAIRS_FILE,
     rotation::ROTATION_FILE,
     secrets::{KEY_FILE, TEMPORARY_PREFIX},
@@ -22,7 +23,7 @@ use crate::{
 const SCHEMA_DIR: &str = "schema";
 
 /// What the bridge writes into its data directory and needs again, beside the store and the CA.
-pub(super) const DATA_FILES: [&str; 4] = [KEY_FILE, ROTATION_FILE, PAIRS_FILE, "last-seen.json"];
+pub(super) const DATA_FILES: [&str; 4] = [KEY_FILE, ROTATION_FILE, PAIRS_FILE, LAST_SEEN_FILE];
 
 /// Files with their contents, by their path in the archive.
 #[derive(PartialEq, Eq)]

@@ -31,6 +31,12 @@ pub(super) const UNFINISHED: &str = "restore.new-";
 /// The store's own lock.
 const STORE_LOCK: &str = "store.lock";
 
+/// Where systemd puts what it hands to services.
+const CREDENTIALS: &str = "/run/credentials";
+
+/// Largest file but those of the store, in bytes.
+const MAX_FILE: u64 = 16 << 20;
+
 /// Free bytes that a restore leaves.
 const SPARE: u64 = 16 << 20;
 
@@ -56,8 +62,8 @@ impl Checked {
         let scratch = tempfile::tempdir().map_err(|error| format!("cannot be unpacked: {error}"))?;
         let config = scratch.path().join(CONFIG);
         let open = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
-        let manifest = archive::read(open, Kind::Backup, u64::MAX, |path, _, contents| {
-            check_place(path)?;
+        let manifest = archive::read(open, Kind::Backup, u64::MAX, |path, length, contents| {
+            check_file(path, length)?;
             match path.split_once('/') {
                 Some((CONFIG, _)) => write(scratch.path(), path, contents),
                 _ => Ok(()),
@@ -90,7 +96,8 @@ impl Checked {
                 |parent: &Path, name| Some(format!("{name}/{}", path.strip_prefix(parent).ok()?.to_str()?));
             let name = within(dir, CONFIG).or_else(|| within(data_dir, DATA));
             let comes = name.is_some_and(|name| self.manifest.files.iter().any(|listed| listed.path == name));
-            if !comes && !path.exists() {
+            // What systemd hands over is there while the service runs only.
+            if !comes && !path.starts_with(CREDENTIALS) && !path.exists() {
                 return Err(format!(
                     "needs {}, which its server.json names: put that file there first, it is not part of the backup",
                     path.display()
@@ -116,8 +123,8 @@ impl Staged {
         let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(SPARE);
         let dir = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(data_dir).map_err(unpacked)?;
         let open = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
-        let read = archive::read(open, Kind::Backup, free, |path, _, contents| {
-            check_place(path)?;
+        let read = archive::read(open, Kind::Backup, free, |path, length, contents| {
+            check_file(path, length)?;
             write(dir.path(), path, contents)
         });
         read.map_err(|error| error.to_string())?;
@@ -160,8 +167,11 @@ fn remove_unfinished(data_dir: &Path) {
     }
 }
 
-/// Only what a backup holds, or what an operator's files may be called.
-fn check_place(path: &str) -> io::Result<()> {
+/// Only what a backup holds, or what an operator's files may be called, and none larger than such files are.
+fn check_file(path: &str, length: u64) -> io::Result<()> {
+    if length > MAX_FILE && !path.starts_with(&format!("{DATA}/{STORE_DIR}/")) {
+        return Err(io::Error::other(format!("it has {length} bytes: no such file is that large")));
+    }
     let own: BTreeSet<&str> = DATA_FILES.into_iter().chain([CA_DIR, STORE_DIR]).collect();
     let is_right = match path.split_once('/') {
         Some((CONFIG, rest)) => !rest.starts_with('.'),
@@ -174,7 +184,11 @@ fn check_place(path: &str) -> io::Result<()> {
         }
         _ => false,
     };
-    if is_right { Ok(()) } else { Err(io::Error::other("no backup holds such a file")) }
+    if is_right {
+        Ok(())
+    } else {
+        Err(io::Error::other("no backup holds such a file; what is made for a bug report is none"))
+    }
 }
 
 /// Writes a file that only its owner can read, and syncs it.

@@ -1,25 +1,21 @@
 //! `backup`: all that an instance is, in one file, whether it runs or not.
 
 use std::{
-    fs::Permissions,
     io::{self, IsTerminal, Write},
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
-use super::{CommandError, print, print_json};
+use super::{CommandError, output::Output, print, print_json};
 use crate::{
     archive::Manifest,
     backup::{self, Parts, StoreFile},
     control::{self, Client, Request, socket_path},
     instance::{Holder, Instance, InstanceError},
-    secrets::TEMPORARY_PREFIX,
     settings::{Environment, Settings},
     storage::advice,
 };
@@ -61,36 +57,15 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     if is_stdout && io::stdout().is_terminal() {
         return Err(CommandError::usage("a terminal cannot show a backup: name a file"));
     }
-    if !is_stdout && !args.force && args.file.symlink_metadata().is_ok() {
-        return Err(is_there(&args.file));
-    }
     let settings = Settings::load(dir, environment)?;
     if is_stdout {
         let (report, _) = make(dir, &settings, io::stdout().lock()).await?;
         return tell(&report);
     }
-    let place = args.file.parent().filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unwritten = |error: &io::Error| {
-        CommandError::failed(format!(
-            "{} cannot be written: {error}; nothing was left there",
-            args.file.display()
-        ))
-    };
-    let out = tempfile::Builder::new()
-        .prefix(TEMPORARY_PREFIX)
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(place)
-        .map_err(|error| unwritten(&error))?;
-    let (report, out) = make(dir, &settings, out).await?;
-    persist(out, args, place).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => is_there(&args.file),
-        _ => unwritten(&error),
-    })?;
+    let mut out = Output::create(&args.file, args.force)?;
+    let (report, _) = make(dir, &settings, out.file()).await?;
+    out.persist()?;
     if args.json { print_json(&report.to_json(&args.file)) } else { print(&report.to_text(&args.file)) }
-}
-
-fn is_there(file: &Path) -> CommandError {
-    CommandError::failed(format!("{} is there already: --force replaces it", file.display()))
 }
 
 /// By the running bridge if there is one, else from the files.
@@ -173,13 +148,6 @@ fn progress(bytes: u64) -> ProgressBar {
     }
     progress.enable_steady_tick(Duration::from_millis(200));
     progress
-}
-
-fn persist(out: NamedTempFile, args: &Args, place: &Path) -> io::Result<()> {
-    out.as_file().sync_all()?;
-    let persisted = if args.force { out.persist(&args.file) } else { out.persist_noclobber(&args.file) };
-    persisted.map_err(|error| error.error)?;
-    std::fs::File::open(place)?.sync_all()
 }
 
 /// Standard output has the backup.

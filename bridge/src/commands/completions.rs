@@ -34,13 +34,17 @@ pub fn run(args: &Args) -> Result<(), CommandError> {
 
 /// The completions for a shell, made of the same definitions as `--help`.
 pub fn script(shell: ShellArg) -> String {
-    let shell = match shell {
-        ShellArg::Bash => Shell::Bash,
-        ShellArg::Zsh => Shell::Zsh,
-        ShellArg::Fish => Shell::Fish,
-    };
+    match shell {
+        // clap_complete loses the commands below a name with a dash: it gets one without, and bash the real one.
+        ShellArg::Bash => generate(Shell::Bash, "ior_bridge").replace(" ior_bridge\n", " ior-bridge\n"),
+        ShellArg::Zsh => generate(Shell::Zsh, "ior-bridge"),
+        ShellArg::Fish => generate(Shell::Fish, "ior-bridge"),
+    }
+}
+
+fn generate(shell: Shell, name: &str) -> String {
     let mut command = Cli::command();
-    command.set_bin_name("ior-bridge");
+    command.set_bin_name(name);
     command.build();
     let mut script = Vec::new();
     shell.generate(&command, &mut script);

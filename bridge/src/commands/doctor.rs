@@ -5,11 +5,11 @@ mod files;
 mod finding;
 mod machine;
 
-use std::{io::IsTerminal, path::Path};
+use std::path::Path;
 
 use serde_json::json;
 
-use super::{CommandError, print, print_json};
+use super::{CommandError, print, print_json, words::Style};
 use crate::{
     configuration::Configuration,
     settings::{Environment, Settings},
@@ -34,8 +34,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     if args.json {
         print_json(&json!({ "ok": problems == 0, "problems": problems, "checks": findings }))?;
     } else {
-        let is_colored = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        print(&to_text(&findings, is_colored))?;
+        print(&to_text(&findings, Style::of_stdout()))?;
     }
     if problems == 0 { Ok(()) } else { Err(CommandError::reported(1)) }
 }
@@ -55,7 +54,7 @@ pub(super) async fn examine(dir: &Path, environment: &Environment) -> Vec<Findin
     findings.extend(machine::clock());
     findings.extend(machine::disk(&settings.data_dir));
     findings.push(machine::file_system(&settings.data_dir));
-    findings.extend(machine::wear(&settings.data_dir, running));
+    findings.extend(machine::wear(&settings.data_dir, running.pid()));
     findings.push(machine::memory());
     findings.push(bridge::open_files(&settings.limits, running));
     findings.extend(files::permissions(dir, &settings));
@@ -66,8 +65,8 @@ pub(super) async fn examine(dir: &Path, environment: &Environment) -> Vec<Findin
 }
 
 /// For people.
-pub(super) fn to_text(findings: &[Finding], is_colored: bool) -> String {
-    let mut text: String = findings.iter().map(|finding| finding.to_text(is_colored)).collect();
+pub(super) fn to_text(findings: &[Finding], style: Style) -> String {
+    let mut text: String = findings.iter().map(|finding| finding.to_text(style)).collect();
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let plural = |count: usize, word: &str| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
     let unknown = match count(Verdict::Unknown) {

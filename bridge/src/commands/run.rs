@@ -177,6 +177,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     tracing::info!("{end}: stopping");
     match &end {
         End::Signal(_) => manager.stopping(),
+        // The process stays, and is ready again.
         End::Pause(_) => manager.pausing(),
     }
     control.stop().await;

@@ -100,7 +100,7 @@ fn store_lines(lines: &mut Vec<String>, store: &Store, style: Style, now: Time) 
 
 /// What happened, and what went wrong if anything did.
 fn counted(totals: &Totals) -> Vec<String> {
-    let always = [(totals.published, "published"), (totals.retained as u64, "retained")];
+    let always = [(totals.received, "received"), (totals.retained as u64, "retained")];
     let problems = [
         (totals.denied, "denied"),
         (totals.queue_full, "refused by full queues"),
@@ -339,7 +339,7 @@ mod tests {
                 connected: 1,
                 sessions: 2,
                 refused_connections: 3,
-                published: 12_345_678,
+                received: 12_345_678,
                 denied: 7,
                 queue_full: 4,
                 not_kept: 5,

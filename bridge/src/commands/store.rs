@@ -14,6 +14,7 @@ use super::{CommandError, print, print_json, store_stats, table::table};
 use crate::{
     instance::{Instance, InstanceError},
     settings::{Environment, Settings},
+    storage::advice,
 };
 
 /// Arguments of `store`.
@@ -83,7 +84,13 @@ pub(super) fn alone<T>(
 ) -> Result<T, String> {
     let store = settings.store_dir();
     // Taking a data directory makes it, so a wrong path would leave one behind.
-    if !store.is_dir() {
+    let found = store.metadata();
+    if let Err(error) = &found
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        return Err(format!("{} cannot be looked at: {error}; {}", store.display(), advice(error)));
+    }
+    if !found.is_ok_and(|found| found.is_dir()) {
         return Err(format!(
             "there is no store in {}: nothing was kept there yet (is this the right --config and data_dir?)",
             settings.data_dir.display()

@@ -5,11 +5,10 @@ use serde_json::json;
 use super::{
     data_dir::rounded,
     store::{Report, alone},
-    table::table,
+    table::{Column, grid},
 };
 use crate::{
     control::{Client, Request, StoreContents, socket_path},
-    instance::Instance,
     settings::Settings,
 };
 
@@ -28,15 +27,10 @@ pub(super) async fn report(settings: &Settings) -> Result<Report, String> {
 
 /// What is in the store, and whether a bridge runs on it.
 pub(super) async fn contents(settings: &Settings) -> Result<(StoreContents, bool), String> {
-    if matches!(Instance::holder(&settings.data_dir), Ok(Some(_)))
-        && let Some(mut client) =
-            Client::connect(&socket_path(settings)).await.map_err(|error| error.to_string())?
-    {
-        return client
-            .ask(&Request::Store)
-            .await
-            .map(|contents| (contents, true))
-            .map_err(|error| error.to_string());
+    let connected = Client::connect(&socket_path(settings)).await.map_err(|error| error.to_string())?;
+    if let Some(mut client) = connected {
+        let asked = client.ask(&Request::Store).await;
+        return asked.map(|contents| (contents, true)).map_err(|error| error.to_string());
     }
     let found =
         alone(settings, |store| ior_broker::store::inventory(store).map_err(|error| error.to_string()))?;
@@ -59,20 +53,25 @@ fn to_text(directory: &str, contents: &StoreContents) -> String {
         .iter()
         .flat_map(|session| session.flows.iter().map(move |(flow, waiting)| (session, flow, waiting)))
         .map(|(session, flow, waiting)| {
-            let numbers = [waiting.messages.to_string(), rounded(waiting.bytes)];
-            let [messages, bytes] = numbers.map(|number| format!("{number:>10}"));
             [
                 session.user_name.clone(),
                 session.client_id.escape_debug().to_string(),
                 flow.clone(),
-                messages,
-                bytes,
+                waiting.messages.to_string(),
+                rounded(waiting.bytes),
             ]
         })
         .collect();
     if !rows.is_empty() {
         text.push('\n');
-        text.push_str(&table(["DEVICE", "CLIENT", "FLOW", "  MESSAGES", "     BYTES"], &rows));
+        let columns = [
+            Column::whole("DEVICE"),
+            Column::words("CLIENT"),
+            Column::whole("FLOW"),
+            Column::numbers("MESSAGES"),
+            Column::numbers("BYTES"),
+        ];
+        text.extend(grid(columns, &rows, 0).into_iter().map(|line| line + "\n"));
     }
     text
 }

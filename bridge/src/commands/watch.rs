@@ -3,8 +3,9 @@
 use std::{
     io::{self, Write},
     path::Path,
-    pin::pin,
 };
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     CommandError,
@@ -41,7 +42,8 @@ pub struct Args {
 /// No bridge is running, it cannot be asked, it does not know the device or connection, or it is gone without having
 /// stopped (status 1); `server.json` is invalid (status 2).
 pub async fn run(args: Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
-    let mut interrupt = pin!(tokio::signal::ctrl_c());
+    // Caught from here on, and not only once it is waited for.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(CommandError::failed)?;
     let mut client = Running::find(dir, environment)?.require().await?;
     let filter = Filter { device: args.device, connection: args.connection, kinds: args.kind };
     let watching: Watching = client.ask(&Request::Watch(filter)).await?;
@@ -50,7 +52,7 @@ pub async fn run(args: Args, dir: &Path, environment: &Environment) -> Result<()
     loop {
         let line = tokio::select! {
             line = client.line::<Box<serde_json::value::RawValue>>() => line?,
-            _ = interrupt.as_mut() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
         };
         let Some(line) = line else {
             return Err(CommandError::failed(

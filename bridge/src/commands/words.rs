@@ -32,6 +32,11 @@ impl Style {
         Self { is_terminal, colours: is_terminal && !no_color }
     }
 
+    /// For what goes into a file.
+    pub fn plain() -> Self {
+        Self { is_terminal: false, colours: false }
+    }
+
     pub fn paint(self, colour: Colour, text: &str) -> String {
         let code = match colour {
             Colour::Green => "32",
@@ -80,14 +85,13 @@ pub(super) fn state(device: &Device, now: Time) -> String {
     let Some(live) = &device.live else {
         return if device.disabled { "disabled".to_owned() } else { String::new() };
     };
-    let state = match (live.online, live.online_since, live.last_seen) {
+    match (live.online, live.online_since, live.last_seen) {
         (true, Some(since), _) => format!("online {}", span(since.age(now))),
         (true, None, _) => "online".to_owned(),
         (false, _, _) if device.disabled => "disabled".to_owned(),
         (false, _, Some(seen)) => format!("seen {}", ago(seen, now)),
         (false, _, None) => "never seen".to_owned(),
-    };
-    state
+    }
 }
 
 /// "3 min ago".

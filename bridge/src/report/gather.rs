@@ -144,7 +144,7 @@ impl Totals {
             connected: counted.connected,
             sessions: counted.sessions,
             refused_connections: counted.refused,
-            published: counted.published,
+            received: counted.published,
             denied: counted.denied,
             queue_full: counted.queue_full,
             not_kept: counted.not_kept,

@@ -97,8 +97,8 @@ pub struct Totals {
     pub sessions: usize,
     /// Network connections that ended before or with their login.
     pub refused_connections: u64,
-    /// Messages that devices published.
-    pub published: u64,
+    /// Messages that came from devices, those that were refused included.
+    pub received: u64,
     /// Messages and Topic Filters that devices may not publish or subscribe to.
     pub denied: u64,
     /// QoS 1 and 2 messages that were refused because a queue was full.

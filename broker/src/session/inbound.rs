@@ -119,7 +119,7 @@ impl Inbound {
         self.published.count(flow, payload, now);
     }
 
-    /// A message was refused because a queue was full: counts it.
+    /// A message was refused for want of room: counts it.
     pub fn count_refused(&mut self, flow: &Flow) {
         self.published.count_refused(flow);
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use super::{
     super::{
         Bell, LOAD_MESSAGES, Outcome, Receipt,
-        testing::{Sent, client, delivery, id, read},
+        testing::{AllBut, Sent, client, delivery, id, read},
     },
     *,
 };
@@ -66,27 +66,6 @@ pub fn check(steps: impl IntoIterator<Item = Step>) {
 
 /// Topics and flows. The first one is never revoked, and its flow has no name.
 pub const ROOMS: [&str; 3] = ["", "a", "b"];
-
-/// May hear all rooms but this one.
-struct AllBut(&'static str);
-
-impl Grant for AllBut {
-    fn name(&self) -> &str {
-        "n"
-    }
-
-    fn may_publish(&self, _topic: &str) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, topic: &str) -> bool {
-        topic != format!("room {}", self.0)
-    }
-
-    fn may_hear(&self, flow: &str) -> bool {
-        flow != self.0
-    }
-}
 
 #[derive(Debug)]
 struct Revoking {
@@ -272,7 +251,8 @@ impl World {
     /// The right is taken away, and given again before anything else happens. What is on the wire was sent.
     fn revoke(&mut self, room: usize) {
         let receipt = Receipt::new(&self.bell);
-        self.outbound.revoke(&AllBut(ROOMS[room]), &receipt);
+        let grant = AllBut { topic: format!("room {}", ROOMS[room]), flow: Some(ROOMS[room]) };
+        self.outbound.revoke(&grant, &receipt);
         for number in (1..=self.published).filter(|number| self.rooms[number] == room) {
             let on_the_wire = self.wire.iter().filter(|packet| number_of(packet) == Some(number)).count();
             let times = self.times(number) + on_the_wire;

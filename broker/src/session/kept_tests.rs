@@ -31,6 +31,7 @@ fn the_oldest_in_the_store_make_room_for_new_ones() {
     outbound.handle_trimmed(&flow.name, what, Totals { messages: 1, bytes: 1 });
     assert_eq!(outbound.pending(), 2);
     assert_eq!(outbound.take_dropped(), Dropped { oldest: 1, ..Dropped::default() });
+    assert_eq!(outbound.take_dropped_of_flows(), [(flow.name, 1)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::{
-    super::testing::{OneFlow, Sent, delivery, id, read},
+    super::testing::{AllBut, OneFlow, Sent, delivery, id, read},
     *,
 };
 use crate::{
@@ -177,10 +177,13 @@ impl World {
         let mut out = Vec::new();
         self.outbound.poll_transmit(0, budget, &mut out);
         let Some(client) = self.client else { return assert!(out.is_empty()) };
+        let mut published = 0;
         for packet in read(&out, client.version) {
             self.check(&packet, &client);
+            published += u64::from(matches!(packet, Sent::Publish { .. }));
             self.wire.push_back(packet);
         }
+        assert_eq!(self.outbound.take_sent().messages, published);
         // Large ones may be dropped after the last packet that the budget allowed.
         while self.outbound.pending() < self.waiting.len() + self.in_flight.len() {
             assert!(self.drop_one_large(&client), "a message is gone");
@@ -358,7 +361,8 @@ impl World {
     }
 
     fn revoke(&mut self, of_topic: usize) {
-        self.outbound.revoke(&AllBut(topic(of_topic)), &Receipt::new(&Arc::default()));
+        let grant = AllBut { topic: topic(of_topic), flow: None };
+        self.outbound.revoke(&grant, &Receipt::new(&Arc::default()));
         let is_revoked = |number: &usize| number % 3 == of_topic;
         self.live.retain(|number| !is_revoked(number));
         self.waiting.retain(|message| !is_revoked(&message.number));
@@ -428,23 +432,6 @@ impl World {
     fn number(&mut self) -> usize {
         self.next += 1;
         self.next
-    }
-}
-
-/// May hear all topics but this one.
-struct AllBut(String);
-
-impl Grant for AllBut {
-    fn name(&self) -> &str {
-        "n"
-    }
-
-    fn may_publish(&self, _topic: &str) -> bool {
-        true
-    }
-
-    fn may_subscribe(&self, topic: &str) -> bool {
-        topic != self.0
     }
 }
 

@@ -147,6 +147,7 @@ fn a_message_that_expires_while_it_waits_is_dropped_and_counted_3_3_2_5() {
         "{sent:?}"
     );
     assert_eq!(outbound.take_dropped(), Dropped { expired: 3, ..Dropped::default() });
+    assert_eq!(outbound.take_dropped_of_flows(), [("".into(), 2)], "the other one was of QoS 0");
     assert_eq!(outbound.take_dropped(), Dropped::default(), "told once");
 }
 
@@ -214,6 +215,7 @@ fn what_exceeds_the_maximum_packet_size_is_dropped_counted_and_takes_no_room_3_1
     assert_eq!(sent.len(), 2);
     assert!(sent[0].ends_with(" 12345") && sent[1] == "0#0 1234567", "{sent:?}");
     assert_eq!(outbound.take_dropped(), Dropped { too_large: 2, ..Dropped::default() });
+    assert_eq!(outbound.take_dropped_of_flows(), [("".into(), 1)], "the other one was of QoS 0");
 }
 
 #[test]
@@ -319,6 +321,7 @@ fn a_full_queue_refuses_or_drops_the_oldest() {
     let place = drops.reserve(&assured("d")).unwrap();
     drops.push_reserved(place, assured("d"));
     assert_eq!(drops.take_dropped(), Dropped { oldest: 2, ..Dropped::default() });
+    assert_eq!(drops.take_dropped_of_flows(), [("".into(), 2)]);
     rejects.handle_connect(client());
     drops.handle_connect(client());
     assert_eq!(briefs(&mut rejects), ["1#1 a", "1#2 b"]);
@@ -337,6 +340,7 @@ fn what_has_expired_makes_room_and_is_counted() {
     outbound.push_assured(assured("aged")).unwrap();
     outbound.push_assured(assured("new")).unwrap();
     assert_eq!(outbound.take_dropped(), Dropped { expired: 2, ..Dropped::default() });
+    assert_eq!(outbound.take_dropped_of_flows(), [("".into(), 2)]);
     let acted: Vec<_> = outbound.take_acted().iter().collect();
     assert_eq!(
         acted,

@@ -11,7 +11,7 @@ use symqtt_codec::{v3, v5};
 
 use super::{ClientSettings, Outbound, Place, Wanted};
 use crate::{
-    access::Flow,
+    access::{Flow, Grant},
     codec::{ForwardedProperties, PacketId, QoS, Version},
     limits::Limits,
     message::{Message, MessageParts},
@@ -58,6 +58,30 @@ impl Deref for OneFlow {
 impl DerefMut for OneFlow {
     fn deref_mut(&mut self) -> &mut Outbound {
         &mut self.outbound
+    }
+}
+
+/// May hear all topics but this one, and all flows but this one.
+pub struct AllBut {
+    pub topic: String,
+    pub flow: Option<&'static str>,
+}
+
+impl Grant for AllBut {
+    fn name(&self) -> &str {
+        "n"
+    }
+
+    fn may_publish(&self, _topic: &str) -> bool {
+        true
+    }
+
+    fn may_subscribe(&self, topic: &str) -> bool {
+        topic != self.topic
+    }
+
+    fn may_hear(&self, flow: &str) -> bool {
+        self.flow != Some(flow)
     }
 }
 

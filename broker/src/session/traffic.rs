@@ -32,7 +32,7 @@ pub struct PublishedInFlow {
     pub taken: Traffic,
     /// When the last one was, in milliseconds since the Unix epoch.
     pub last: Option<u64>,
-    /// Messages that were refused because a queue was full.
+    /// Messages that were refused because a queue was full, or because no more are retained.
     pub refused: u64,
 }
 
@@ -60,7 +60,7 @@ impl Published {
         flow.last = Some(now);
     }
 
-    /// A message was refused because a queue was full.
+    /// A message was refused.
     pub fn count_refused(&mut self, flow: &Flow) {
         self.find(flow).refused += 1;
     }

@@ -5,9 +5,14 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::{
-    OpenError, Totals, contents, keys,
+    OpenError, StoreError, Totals,
+    answers::contain,
+    contents,
+    intake::CountDone,
+    keys,
     place::{Directory, LOG, Place, STORE},
     schema,
+    writer::{State, Writer},
 };
 
 /// What is in a store.
@@ -92,6 +97,15 @@ pub fn read(connection: &Connection) -> rusqlite::Result<Inventory> {
         Ok(Totals { messages: unsigned(row.get(0)?), bytes: unsigned(row.get(1)?) })
     })?;
     Ok(found)
+}
+
+impl Writer {
+    /// Tells what is there.
+    pub fn count(&self, done: CountDone) {
+        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
+        let counted = read(&database.connection);
+        contain(|| done(counted.map_err(|error| StoreError::Failed(error.to_string().into()))));
+    }
 }
 
 impl Inventory {

@@ -15,7 +15,10 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{
     StoreError,
+    answers::contain,
+    intake::HoldDone,
     place::{Place, STORE},
+    writer::{State, Writer},
 };
 
 /// The bytes of a database with all that was committed when it was asked for. While this is there the store's log only
@@ -73,9 +76,20 @@ impl Read for Snapshot {
     }
 }
 
+impl Writer {
+    /// Gives what holds the log.
+    pub fn hold(&mut self, done: HoldDone) {
+        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
+        let hold = self.held.begin(&database.connection);
+        // All of it was moved.
+        database.log_pages.store(0, Ordering::Relaxed);
+        contain(|| done(hold));
+    }
+}
+
 impl Held {
     /// Moves all of the log into the database, and holds it from then on.
-    pub fn begin(&mut self, connection: &Connection) -> Result<Arc<Hold>, StoreError> {
+    fn begin(&mut self, connection: &Connection) -> Result<Arc<Hold>, StoreError> {
         let moved = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
         let (log, moved) = moved.map_err(|error| StoreError::Failed(error.to_string().into()))?;
         if moved < log {

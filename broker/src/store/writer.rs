@@ -17,8 +17,7 @@ use super::{
     answers::{Answer, contain, refuse, take_out_of_range, tell},
     batch::{Batch, Flows},
     contents,
-    intake::{CountDone, HoldDone, Intake, Order},
-    inventory,
+    intake::{Intake, Order},
     owed::{Owed, undoing},
     place::Place,
     revoking::{SessionEnds, Unfinished},
@@ -177,19 +176,6 @@ impl Writer {
         for order in out_of_range {
             refuse(order, &StoreError::OutOfRange);
         }
-    }
-
-    fn count(&mut self, done: CountDone) {
-        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
-        let counted = inventory::read(&database.connection);
-        contain(|| done(counted.map_err(|error| StoreError::Failed(error.to_string().into()))));
-    }
-
-    fn hold(&mut self, done: HoldDone) {
-        let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
-        let hold = self.held.begin(&database.connection);
-        database.log_pages.store(0, Ordering::Relaxed);
-        contain(|| done(hold));
     }
 
     /// All that is owed, before anything newer; what frees space first.

@@ -42,24 +42,28 @@ pub(super) fn configuration(dir: &Path, environment: &Environment) -> Finding {
     }
 }
 
-/// The process id of the bridge that works on the data directory.
-pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) -> Option<u32> {
+/// Whether a bridge works on the data directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Running {
+    No,
+    /// This process, if that can be told.
+    Yes(Option<u32>),
+    Unknown,
+}
+
+impl Running {
+    /// The process, if it is known.
+    pub(super) fn pid(self) -> Option<u32> {
+        match self {
+            Self::Yes(pid) => pid,
+            Self::No | Self::Unknown => None,
+        }
+    }
+}
+
+/// Does it run, and is it the version that is installed?
+pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) -> Running {
     const CHECK: &str = "bridge";
-    let holder = match Instance::holder(&settings.data_dir) {
-        Ok(Some(holder)) => holder,
-        Ok(None) => {
-            findings.push(Finding::ok(CHECK, "none is running"));
-            return None;
-        }
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            findings.push(Finding::not_allowed(CHECK));
-            return None;
-        }
-        Err(error) => {
-            findings.push(Finding::unknown(CHECK, format!("whether one runs cannot be told: {error}")));
-            return None;
-        }
-    };
     let socket = socket_path(settings);
     let asked = async {
         match Client::connect(&socket).await? {
@@ -67,30 +71,50 @@ pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) ->
             None => Ok(None),
         }
     };
-    findings.push(match timeout(PATIENCE, asked).await {
-        Ok(Ok(Some(hello))) => {
-            let own = env!("CARGO_PKG_VERSION");
-            let what = format!("version {} runs as process {}", hello.version, hello.pid);
-            match hello.version == own {
-                true => Finding::ok(CHECK, what),
-                false => Finding::warning(
-                    CHECK,
-                    format!("{what}, and this is version {own}"),
-                    "restart it, so that the installed version runs",
-                ),
-            }
+    // The group may ask it, but not look at the lock.
+    let answer = timeout(PATIENCE, asked).await;
+    if let Ok(Ok(Some(hello))) = answer {
+        findings.push(of_version(&hello));
+        return Running::Yes(Some(hello.pid));
+    }
+    let (running, finding) = match (Instance::holder(&settings.data_dir), answer) {
+        (Ok(None), _) => (Running::No, Finding::ok(CHECK, "none is running")),
+        (Ok(Some(holder)), Ok(Err(ControlError::NotAllowed(_)))) => {
+            (Running::Yes(holder.pid), Finding::not_allowed(CHECK))
         }
-        Ok(Err(ControlError::NotAllowed(_))) => Finding::not_allowed(CHECK),
-        Ok(Err(error)) => {
-            Finding::problem(CHECK, error.to_string(), "look at its log; restart it if that tells nothing")
+        (Ok(Some(holder)), Ok(Err(error))) => {
+            let todo = "look at its log; restart it if that tells nothing";
+            (Running::Yes(holder.pid), Finding::problem(CHECK, error.to_string(), todo))
         }
-        Ok(Ok(None)) | Err(_) => Finding::problem(
+        (Ok(Some(holder)), _) => {
+            let what = format!("{holder} works on {} and does not answer", settings.data_dir.display());
+            let todo = "wait if it is just starting or stopping; else look at its log, and restart it";
+            (Running::Yes(holder.pid), Finding::problem(CHECK, what, todo))
+        }
+        (Err(error), _) if error.kind() == ErrorKind::PermissionDenied => {
+            (Running::Unknown, Finding::not_allowed(CHECK))
+        }
+        (Err(error), _) => {
+            let what = format!("whether one runs cannot be told: {error}");
+            (Running::Unknown, Finding::unknown(CHECK, what))
+        }
+    };
+    findings.push(finding);
+    running
+}
+
+fn of_version(hello: &Hello) -> Finding {
+    const CHECK: &str = "bridge";
+    let own = env!("CARGO_PKG_VERSION");
+    let what = format!("version {} runs as process {}", hello.version, hello.pid);
+    match hello.version == own {
+        true => Finding::ok(CHECK, what),
+        false => Finding::warning(
             CHECK,
-            format!("{holder} works on {} and does not answer", settings.data_dir.display()),
-            "wait if it is just starting or stopping; else look at its log, and restart it",
+            format!("{what}, and this is version {own}"),
+            "restart it, so that the installed version runs",
         ),
-    });
-    holder.pid
+    }
 }
 
 /// Do devices find this machine under the name that their credential files tell?
@@ -121,7 +145,7 @@ pub(super) async fn host_name(settings: &Settings) -> Finding {
 }
 
 /// Can devices connect, or could they?
-pub(super) fn ports(settings: &Settings, running: Option<u32>) -> Vec<Finding> {
+pub(super) fn ports(settings: &Settings, running: Running) -> Vec<Finding> {
     const CHECK: &str = "ports";
     let Settings { mqtt, mqtts, websocket, .. } = settings;
     let wanted = [
@@ -134,7 +158,7 @@ pub(super) fn ports(settings: &Settings, running: Option<u32>) -> Vec<Finding> {
     for (key, listen) in wanted {
         let Some(listen) = listen.filter(|listen| listen.port() != 0) else { continue };
         match (running, TcpListener::bind(listen)) {
-            (Some(_), _) => match TcpStream::connect_timeout(&reachable(listen), PATIENCE) {
+            (Running::Yes(_), _) => match TcpStream::connect_timeout(&reachable(listen), PATIENCE) {
                 Ok(_) => fine.push(format!("{listen} is open")),
                 Err(error) => findings.push(Finding::problem(
                     CHECK,
@@ -142,8 +166,12 @@ pub(super) fn ports(settings: &Settings, running: Option<u32>) -> Vec<Finding> {
                     "look at the log of the bridge for why it does not listen there",
                 )),
             },
-            (None, Ok(_)) => fine.push(format!("{listen} is free")),
-            (None, Err(error)) => findings.push(Finding::problem(
+            (_, Ok(_)) => fine.push(format!("{listen} is free")),
+            (Running::Unknown, Err(error)) if error.kind() == ErrorKind::AddrInUse => findings.push(Finding::unknown(
+                CHECK,
+                format!("{listen} is in use; whether by the bridge cannot be told: run this with sudo"),
+            )),
+            (_, Err(error)) => findings.push(Finding::problem(
                 CHECK,
                 format!("{listen} ({key}) cannot be listened on: {error}"),
                 match error.kind() {
@@ -164,10 +192,10 @@ pub(super) fn ports(settings: &Settings, running: Option<u32>) -> Vec<Finding> {
 }
 
 /// Are there enough file descriptors for all connections?
-pub(super) fn open_files(limits: &Limits, running: Option<u32>) -> Finding {
+pub(super) fn open_files(limits: &Limits, running: Running) -> Finding {
     const CHECK: &str = "open files";
     let wanted = (limits.connections + limits.logins) as u64 + OTHER_FILES;
-    let allowed = match running {
+    let allowed = match running.pid() {
         Some(pid) => match std::fs::read_to_string(format!("/proc/{pid}/limits")) {
             Ok(text) => limit(&text),
             Err(_) => return Finding::not_allowed(CHECK),

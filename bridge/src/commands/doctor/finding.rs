@@ -1,5 +1,7 @@
 use serde::Serialize;
 
+use crate::commands::words::{Colour, Style};
+
 /// Widest line, in columns.
 const WIDTH: usize = 80;
 /// Where sentences begin.
@@ -54,17 +56,14 @@ impl Finding {
         Self::unknown(check, "this user may not look at it: run this with sudo")
     }
 
-    pub(super) fn to_text(&self, is_colored: bool) -> String {
-        let (word, color) = match self.verdict {
-            Verdict::Ok => ("ok", 32),
-            Verdict::Warning => ("warning", 33),
-            Verdict::Problem => ("PROBLEM", 31),
-            Verdict::Unknown => ("unknown", 2),
+    pub(super) fn to_text(&self, style: Style) -> String {
+        let (word, colour) = match self.verdict {
+            Verdict::Ok => ("ok", Colour::Green),
+            Verdict::Warning => ("warning", Colour::Yellow),
+            Verdict::Problem => ("PROBLEM", Colour::Red),
+            Verdict::Unknown => ("unknown", Colour::Dim),
         };
-        let word = match is_colored {
-            true => format!("\x1b[{color}m{word:<7}\x1b[0m"),
-            false => format!("{word:<7}"),
-        };
+        let word = style.paint(colour, &format!("{word:<7}"));
         let mut text = format!("{word}  {:<11}  {}\n", self.check, wrapped(&self.what));
         if let Some(advice) = &self.advice {
             text.push_str(&format!("{:INDENT$}-> {}\n", "", wrapped(advice)));
@@ -78,7 +77,8 @@ fn wrapped(sentence: &str) -> String {
     let mut text = String::new();
     for (number, line) in sentence.lines().enumerate() {
         if number > 0 {
-            text.push_str(&format!("\n{:INDENT$}", ""));
+            text.push('\n');
+            text.push_str(&" ".repeat(if line.is_empty() { 0 } else { INDENT }));
         }
         // What is laid out already, such as a line of a file, stays as it is.
         if line.starts_with(' ') || line.contains(" | ") {
@@ -110,9 +110,8 @@ mod tests {
     fn sentences_fit_80_columns() {
         let long = "word ".repeat(60);
         let finding = Finding::warning("disk space", long.trim(), long.trim());
-        let text = finding.to_text(false);
+        let text = finding.to_text(Style::plain());
         assert!(text.lines().all(|line| line.len() <= 80), "{text}");
         assert!(text.starts_with("warning  disk space   word") && text.contains("-> word"), "{text}");
-        assert_eq!(Finding::ok("a", "b").to_text(true), "\x1b[32mok     \x1b[0m  a            b\n");
     }
 }
