@@ -21,7 +21,7 @@ pub use verdict::{Action, Refused, Rule, Verdict};
 use crate::{
     registry::{Device, End, Registry},
     rotation::{MAX_PREVIOUS, Previous, Rotation},
-    secrets::Secrets,
+    secrets::{Secrets, looks_like_a_password},
     settings::{Limits, OwnQueue, Settings, TlsUse},
 };
 
@@ -119,11 +119,11 @@ impl Policy {
         let refuse = |reason, detail| Err(Refusal { reason, detail });
         // Whether the password is right is not told to whoever may listen.
         if self.tls == TlsUse::Required && !login.channel.is_encrypted() {
-            let echo: String = login.user_name.unwrap_or_default().chars().take(MAX_ECHO).collect();
+            let echo = echo(login.user_name.unwrap_or_default());
             return refuse(
                 ReasonCode::NotAuthorized,
                 format!(
-                    "{echo:?} logs in without TLS, which \"tls\": \"required\" in server.json forbids: give the device its \
+                    "{echo} logs in without TLS, which \"tls\": \"required\" in server.json forbids: give the device its \
                      new credential file, which names the port and the CA for TLS"
                 ),
             );
@@ -136,14 +136,17 @@ impl Policy {
         let version = self.version_of(account, login.password.unwrap_or_default());
         match (account, version) {
             (None, _) => {
-                let echo: String = user_name.chars().take(MAX_ECHO).collect();
+                let echo = echo(user_name);
                 let hint = match self.meant(user_name) {
                     Some(meant) => format!("did you mean {meant:?}?"),
+                    None if looks_like_a_password(user_name) => {
+                        "are user name and password the wrong way round?".to_owned()
+                    }
                     None => "devices log in with the username of their credential file".to_owned(),
                 };
                 refuse(
                     ReasonCode::BadUserNameOrPassword,
-                    format!("no device has the user name {echo:?}: {hint}"),
+                    format!("no device has the user name {echo}: {hint}"),
                 )
             }
             (Some(account), None) => refuse(
@@ -213,6 +216,15 @@ impl Policy {
         let unknown = || Flow { name: name.into(), limits: self.unknown_flow };
         (!name.is_empty()).then(|| self.flows.get(name).cloned().unwrap_or_else(unknown))
     }
+}
+
+/// A user name as the log tells it: not too long, and never a password that was sent in its place.
+fn echo(user_name: &str) -> String {
+    if looks_like_a_password(user_name) {
+        return "[a password]".to_owned();
+    }
+    let beginning: String = user_name.chars().take(MAX_ECHO).collect();
+    format!("{beginning:?}")
 }
 
 /// One flow for each direction of each connection: what the device `a` publishes in `u/c`, under the name `u/c/a`. And one

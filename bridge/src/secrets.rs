@@ -35,6 +35,12 @@ pub struct SecretError {
     message: String,
 }
 
+/// Whether a text could be a password, so that nobody may read it.
+pub fn looks_like_a_password(text: &str) -> bool {
+    text.len() == PASSWORD_LEN
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+}
+
 impl Secrets {
     /// Reads `secret.key` of the data directory, or makes both (modes 0600 and 0700) from the operating system's
     /// random numbers. Two processes that start at once agree on one key.

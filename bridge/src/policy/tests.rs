@@ -142,6 +142,7 @@ fn logins() {
             "no device has the user name",
         ),
         (Some("x\n"), Some(right.as_bytes()), ReasonCode::BadUserNameOrPassword, "the user name \"x\\n\""),
+        (Some(&**right), Some(b"u.a"), ReasonCode::BadUserNameOrPassword, "the wrong way round"),
         (Some("u.off"), Some(b"wrong"), ReasonCode::BadUserNameOrPassword, "wrong password for u.off"),
     ] {
         let refusal = login(&policy, user, password).err().unwrap();

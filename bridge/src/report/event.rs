@@ -18,6 +18,7 @@ use crate::{
     diary::{echo, what_happened},
     registry::{Connection, Device, End},
     reload::Outcome,
+    secrets::looks_like_a_password,
     settings::key_of,
 };
 
@@ -199,7 +200,10 @@ impl Names {
             BrokerEvent::Refused { peer, user_name, detail, .. } => {
                 let text = format!("refused a connection from {peer}: {detail}");
                 Event {
-                    username: user_name.as_ref().map(ToString::to_string),
+                    username: user_name
+                        .as_deref()
+                        .filter(|name| !looks_like_a_password(name))
+                        .map(str::to_owned),
                     peer: Some(peer.to_string()),
                     ..Event::new(Kind::Refused, text)
                 }
