@@ -13,6 +13,8 @@ pub fn raise(limits: &Limits) {
             "the system allows {allowed} open files, which is too few for limits.connections and limits.logins, together \
              {connections}: raise LimitNOFILE in the unit, or lower the limits"
         ),
-        Err(error) => tracing::warn!("cannot raise the limit of open files: {error}"),
+        Err(error) => tracing::warn!(
+            "cannot raise the limit of open files: {error}; raise LimitNOFILE in the unit if devices cannot connect"
+        ),
     }
 }

@@ -22,6 +22,9 @@ use crate::configuration::Configuration;
 /// The status is told at most that often.
 const CALM: Duration = Duration::from_secs(2);
 
+/// How long a backup may take to be restored.
+const PAUSE: Duration = Duration::from_secs(30 * 60);
+
 /// Tells the service manager.
 #[derive(Clone)]
 pub struct ServiceManager(Arc<Told>);
@@ -50,7 +53,10 @@ impl ServiceManager {
     /// The bridge can be used, or can be used again after [`ServiceManager::reloading`].
     pub fn ready(&self) {
         let status = self.status();
-        self.tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+        let mut states = vec![NotifyState::Ready, NotifyState::Status(&status)];
+        // As it was before a pause.
+        states.extend(Self::watchdog_time().map(|time| NotifyState::WatchdogUsec(microseconds(time))));
+        self.tell(&states);
         self.0.status.store(Arc::new(status));
     }
 
@@ -58,6 +64,16 @@ impl ServiceManager {
     pub fn reloading(&self) {
         let mut states = vec![NotifyState::Reloading];
         states.extend(NotifyState::monotonic_usec_now());
+        self.tell(&states);
+    }
+
+    /// The bridge does nothing while a backup is restored, and starts again in the same process then.
+    pub fn pausing(&self) {
+        let mut states = vec![NotifyState::Reloading];
+        states.extend(NotifyState::monotonic_usec_now());
+        states.push(NotifyState::ExtendTimeoutUsec(microseconds(PAUSE)));
+        states.extend(Self::watchdog_time().map(|_| NotifyState::WatchdogUsec(microseconds(PAUSE))));
+        states.push(NotifyState::Status("a backup is being restored"));
         self.tell(&states);
     }
 
@@ -135,6 +151,10 @@ impl ServiceManager {
             );
         }
     }
+}
+
+fn microseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
 /// What has happened already.

@@ -30,6 +30,9 @@ const TRIES: u32 = 15;
 /// A busy machine gets so much time for every try, however short the watchdog's time is.
 const SHORTEST_TRY: Duration = Duration::from_secs(1);
 
+/// Messages that came back and were not looked at; further ones are as good as lost.
+const UNHEARD: usize = 64;
+
 /// How long it may take to write the last line.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -51,7 +54,7 @@ enum Heard {
 
 /// A running watchdog. Stops when this is dropped.
 pub struct Watchdog {
-    thread: mpsc::Sender<Heard>,
+    thread: mpsc::SyncSender<Heard>,
     walker: AbortHandle,
 }
 
@@ -92,7 +95,7 @@ impl Watchdog {
         dead: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<Self> {
         let (round, rounds) = watch::channel(0);
-        let (sender, heard) = mpsc::channel();
+        let (sender, heard) = mpsc::sync_channel(UNHEARD);
         let asker = Asker { pace, round, heard };
         thread::Builder::new().name("watchdog".to_owned()).spawn(move || asker.run(alive, dead))?;
         let walker = tokio::spawn(walk(broker, rounds, sender.clone())).abort_handle();
@@ -102,8 +105,8 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // An error says that it has ended already.
-        let _ = self.thread.send(Heard::Stop);
+        // An error says that it has ended already, or has much to hear before it hears that nobody speaks any more.
+        let _ = self.thread.try_send(Heard::Stop);
         self.walker.abort();
     }
 }
@@ -181,8 +184,9 @@ impl Asker {
 }
 
 /// Ends the process, also if nobody takes its last words.
+#[expect(clippy::disallowed_methods, reason = "whatever would end it properly may hang")]
 fn end(why: &str) {
-    let (said, done) = mpsc::channel::<()>();
+    let (said, done) = mpsc::sync_channel::<()>(0);
     let why = why.to_owned();
     thread::spawn(move || {
         tracing::error!(reason = "watchdog", "{why}");

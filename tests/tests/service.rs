@@ -19,7 +19,7 @@ fn it_is_ready_after_the_self_test_when_devices_can_connect() {
     let mut command = world.command(&["run"]);
     let process = Process::start(&mut command);
     let told = manager.wait_for("READY=1", DEADLINE);
-    assert_eq!(told, ["READY=1", "STATUS=0 of 4 devices online"]);
+    assert_eq!(told, ["READY=1", "STATUS=0 of 4 devices online", "WATCHDOG_USEC=600000000"]);
     let ready = process.wait_for("ready line", DEADLINE, |line| {
         line.split_once("ready: mqtt ").map(|(_, rest)| rest.split(',').next().unwrap().to_owned())
     });
@@ -96,7 +96,7 @@ fn a_reload_is_told_and_the_command_waits_for_it() {
     manager.wait_for("STOPPING=1", DEADLINE);
     let gone = world.run(&["reload", "--json"]);
     assert_eq!(gone.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&gone.stderr).contains("no bridge with this configuration is running"));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("no bridge is running with the configuration"));
 }
 
 #[test]
@@ -116,6 +116,25 @@ fn it_says_that_it_is_alive_unless_it_stands_still() {
     let who = bridge.credentials("connection-1", End::From);
     bridge.assert_unharmed(&who);
     assert!(!bridge.log().contains("watchdog"), "{}", bridge.log());
+}
+
+#[test]
+fn a_restore_is_no_stop_and_the_watchdog_waits_for_it() {
+    let manager = Manager::new();
+    let bridge = manager.of(World::empty(), Duration::from_secs(3)).start();
+    manager.wait_for("READY=1", DEADLINE);
+    let file = bridge.world().config().with_file_name("backup.tar.gz");
+    let backed_up = bridge.world().run(&["backup", file.to_str().unwrap()]);
+    assert!(backed_up.status.success(), "{backed_up:?}");
+    let restored = bridge.world().run(&["restore", file.to_str().unwrap(), "--yes"]);
+    assert!(restored.status.success(), "{restored:?}");
+    let told = manager.wait_for("RELOADING=1", DEADLINE);
+    assert!(told.contains(&"WATCHDOG_USEC=1800000000".to_owned()), "{told:?}");
+    let told = manager.wait_for("READY=1", DEADLINE);
+    assert!(told.contains(&"WATCHDOG_USEC=3000000".to_owned()), "{told:?}");
+    manager.wait_for("WATCHDOG=1", DEADLINE);
+    bridge.end();
+    manager.wait_for("STOPPING=1", DEADLINE);
 }
 
 #[test]

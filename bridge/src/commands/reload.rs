@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{CommandError, print, print_json};
+use super::{CommandError, print, print_json, running::Running};
 use crate::{
-    control::{Client, ControlError, Request, socket_path},
-    settings::{Environment, Settings},
+    control::{ControlError, Request},
+    settings::Environment,
 };
 
 /// Arguments of `reload`.
@@ -24,15 +24,7 @@ pub struct Args {
 /// # Errors
 /// The settings are invalid (status 2); no bridge is running, or it says why it goes on with what it has (status 1).
 pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
-    let settings = Settings::load(dir, environment)?;
-    let path = socket_path(&settings);
-    let Some(mut client) = Client::connect(&path).await? else {
-        return Err(CommandError::failed(format!(
-            "no bridge with this configuration is running, at least none listens at {}: start it, or name its configuration \
-             directory with --config",
-            path.display()
-        )));
-    };
+    let mut client = Running::find(dir, environment)?.require().await?;
     let changes: String = client.ask(&Request::Reload).await.map_err(|error| match error {
         ControlError::Refused(why) => CommandError::failed(format!(
             "the configuration was not taken up, and what ran before goes on:\n{why}"

@@ -13,7 +13,7 @@ use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
-    time::{interval, timeout},
+    time::timeout,
 };
 
 use super::CommandError;
@@ -178,7 +178,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     match &end {
         End::Signal(_) => manager.stopping(),
         // The process stays, and is ready again.
-        End::Pause(_) => manager.reloading(),
+        End::Pause(_) => manager.pausing(),
     }
     control.stop().await;
     drop(watchdog);
@@ -194,26 +194,18 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     }
     match end {
         End::Signal(_) => Ok(()),
-        End::Pause(pause) => start_again(pause, &mut stop, &manager).await,
+        End::Pause(pause) => start_again(pause, &mut stop).await,
     }
 }
 
 /// Stands still until that is over, then becomes a bridge that has just been started: the process stays the same, for
 /// whoever looks after it.
-async fn start_again(
-    mut pause: Pause,
-    stop: &mut Stop,
-    manager: &ServiceManager,
-) -> Result<(), CommandError> {
+async fn start_again(pause: Pause, stop: &mut Stop) -> Result<(), CommandError> {
     // Whoever asked may be gone.
     let _ = pause.stopped.send(());
-    let mut alive = interval(Duration::from_secs(5));
-    loop {
-        tokio::select! {
-            _ = stop.wait() => return Ok(()),
-            _ = &mut pause.go_on => break,
-            _ = alive.tick() => manager.alive(),
-        }
+    tokio::select! {
+        _ = stop.wait() => return Ok(()),
+        _ = pause.go_on => {}
     }
     tracing::info!("starting again");
     let program = std::env::current_exe().map_err(CommandError::failed)?;

@@ -39,11 +39,11 @@ async fn it_notices_that_all_workers_hang() {
     let pace = Pace { between_rounds: Duration::from_millis(1), of_a_try: Duration::from_millis(20) };
     let world = World::start(pace);
     world.alive.recv_timeout(LONG).unwrap();
-    let (release, wait) = mpsc::channel::<()>();
-    let wait = Arc::new(std::sync::Mutex::new(wait));
+    let (release, wait) = mpsc::sync_channel::<()>(0);
+    let wait = Arc::new(parking_lot::Mutex::new(wait));
     let hang = || {
         let wait = Arc::clone(&wait);
-        tokio::spawn(async move { wait.lock().unwrap().recv().unwrap_err() })
+        tokio::spawn(async move { wait.lock().recv().unwrap_err() })
     };
     // This runs on a thread that is no worker.
     let hanging = [hang(), hang()];
@@ -95,9 +95,9 @@ fn it_ends_before_the_service_manager_would_end_it() {
     }
 }
 
-fn asker() -> (Asker, mpsc::Sender<Heard>) {
+fn asker() -> (Asker, mpsc::SyncSender<Heard>) {
     let pace = Pace { between_rounds: Duration::ZERO, of_a_try: Duration::from_millis(1) };
-    let (sender, heard) = mpsc::channel();
+    let (sender, heard) = mpsc::sync_channel(16);
     (Asker { pace, round: watch::channel(0).0, heard }, sender)
 }
 
@@ -119,9 +119,9 @@ impl World {
         let rotations = Arc::new(Rotations::new(dir.path(), Rotation::default()));
         let live = LivePolicy::new(policy, rotations);
         let broker = Broker::start(Arc::new(live), settings.limits.for_broker(), None).map(Arc::new).unwrap();
-        let (told, alive) = mpsc::channel();
-        let (end, dead) = mpsc::channel();
-        let alive_again = move || told.send(()).unwrap_or_default();
+        let (told, alive) = mpsc::sync_channel(1);
+        let (end, dead) = mpsc::sync_channel(1);
+        let alive_again = move || told.try_send(()).unwrap_or_default();
         let watchdog =
             Watchdog::start_with(Arc::clone(&broker), pace, alive_again, move |why| end.send(why).unwrap())
                 .unwrap();

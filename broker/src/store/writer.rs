@@ -417,7 +417,9 @@ impl Writer {
         // Moved or not, it is next tried after as many pages more.
         database.log_pages.store(0, Ordering::Relaxed);
         if let Err(error) = moved {
-            warn!("the store's log cannot be moved into it: {error}");
+            warn!(
+                "the store's log cannot be moved into it, and grows: {error}; look at the disk with `df` and `dmesg`"
+            );
             if error.sqlite_error_code() != Some(ErrorCode::DiskFull) {
                 let error = self.give_up(&error);
                 self.set_failing(&error);
@@ -433,7 +435,7 @@ impl Writer {
             Ok(is_done) => is_done,
             Err(error) => {
                 let error = self.undo(&error);
-                warn!("the store cannot be made smaller: {error}");
+                warn!("the store cannot be made smaller: {error}; look at the disk with `df` and `dmesg`");
                 self.set_failing(&error);
                 true
             }
@@ -460,7 +462,9 @@ impl Writer {
         let State::Open(database) = self.state else { return };
         self.held.break_off();
         if let Err(error) = schema::empty_log(&database.connection) {
-            warn!("the store's log cannot be moved into it: {error}");
+            warn!(
+                "the store's log cannot be moved into it, and grows: {error}; look at the disk with `df` and `dmesg`"
+            );
         }
         drop(database.connection.close());
     }
