@@ -265,7 +265,7 @@ fn a_restore_that_is_killed_at_any_moment_leaves_all_of_the_old_or_all_of_the_ne
     let trial = World::durable();
     succeeded(&trial.run(&["restore", path(&file), "--yes"]));
     let took = begun.elapsed();
-    let mut random = Random::new(Random::seed("IOR_SEED"));
+    let mut random = random();
     let mut outcomes = [0, 0];
     for round in 0..40 {
         let mut restoring = Process::start(&mut old.command(&["restore", path(&file), "--yes"]));
@@ -299,7 +299,7 @@ fn a_running_bridge_is_ready_again_whenever_its_restore_is_killed() {
     let begun = Instant::now();
     succeeded(&bridge.world().run(&["restore", path(&first), "--yes"]));
     let took = begun.elapsed();
-    let mut random = Random::new(Random::seed("IOR_SEED"));
+    let mut random = random();
     for round in 0..12 {
         let file = if round % 2 == 0 { &second } else { &first };
         let mut restoring = Process::start(&mut bridge.world().command(&["restore", path(file), "--yes"]));
@@ -348,7 +348,7 @@ fn what_is_no_whole_backup_changes_nothing() {
     for length in [0, 10, bytes.len() / 2, bytes.len() - 1] {
         refused(&bytes[..length]);
     }
-    let mut random = Random::new(Random::seed("IOR_SEED"));
+    let mut random = random();
     for _ in 0..20 {
         let mut flipped = bytes.clone();
         let at = random.within(10..=flipped.len() as u64 - 1) as usize;
@@ -414,6 +414,13 @@ fn only_root_and_the_bridges_user_are_given_the_secret_key() {
         assert!(said.contains(answer), "{request}: {said}");
     }
     assert!(bridge.stop().0.success());
+}
+
+/// Another one every time, unless it is asked for.
+fn random() -> Random {
+    let seed = Random::seed("IOR_BACKUP_SEED");
+    println!("IOR_BACKUP_SEED={seed}");
+    Random::new(seed)
 }
 
 /// The archive, unpacked, changed by a command, and packed again with a manifest that fits.

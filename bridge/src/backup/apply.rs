@@ -19,7 +19,7 @@ use crate::{
     registry::{CONNECTIONS_FILE, DEVICES_FILE},
     secrets::{TEMPORARY_PREFIX, create_private_dir, write_private},
     settings::{Environment, SERVER_FILE, STORE_DIR, Settings},
-    storage::advice,
+    storage::{advice, probe},
     tls::CA_DIR,
 };
 
@@ -77,6 +77,12 @@ impl Staged {
         let before = dir.join(BEFORE);
         create_private_dir(&before)?;
         let mut files = files_below(&dir.join(CONFIG), Path::new(""))?;
+        if !dir.join(CONFIG).join(SERVER_FILE).exists() && config_dir.join(SERVER_FILE).exists() {
+            probe(config_dir)?;
+        }
+        for path in &files {
+            may_be_put(&dir.join(CONFIG).join(path), &config_dir.join(path))?;
+        }
         files.extend([SERVER_FILE, DEVICES_FILE, CONNECTIONS_FILE].map(PathBuf::from));
         for path in files {
             let place = before.join(&path);
@@ -162,6 +168,17 @@ fn put_configuration(staged: &Path, config_dir: &Path) -> Result<(), RestoreErro
         put_file(&staged.join(&path), &place).map_err(|error| of_path(&place, error))?;
     }
     Ok(())
+}
+
+/// Tries what [`put_file`] is going to need.
+fn may_be_put(staged: &Path, place: &Path) -> io::Result<()> {
+    let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+    if fs::read(&place).is_ok_and(|there| fs::read(staged).is_ok_and(|contents| contents == there)) {
+        return Ok(());
+    }
+    let dir = place.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let of_place = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", place.display()));
+    probe(dir).map(drop).map_err(of_place)
 }
 
 /// Mode and owner of a file that is there stay, and a link stays one.
@@ -455,6 +472,21 @@ mod tests {
         assert!(finish_pending(&world.path("config"), &environment).unwrap());
         assert!(!finish_pending(&world.path("config"), &environment).unwrap());
         assert_eq!(fs::read_to_string(world.path("data/secret.key")).unwrap(), "new key");
+    }
+
+    #[test]
+    fn nothing_begins_that_cannot_be_finished() {
+        let world = World(tempfile::tempdir().unwrap());
+        world.put("", &OLD);
+        world.put("", &[("config/schema", "not a directory")]);
+        let before = world.files();
+        let [config, data] = ["config", "data"].map(|name| world.path(name));
+        let dir = tempfile::Builder::new().prefix("restore.new-").tempdir_in(&data).unwrap();
+        let name = dir.path().strip_prefix(world.0.path()).unwrap().display().to_string();
+        world.put(&format!("{name}/"), &NEW);
+        let error = Staged { dir }.put_in_place(&config, &data).unwrap_err().to_string();
+        assert!(error.contains("config/schema") && error.ends_with("nothing was changed"), "{error}");
+        assert_eq!(world.files(), before);
     }
 
     #[test]
