@@ -133,7 +133,10 @@ impl std::fmt::Display for DisconnectCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Client(ReasonCode::Success) => f.write_str("the client said goodbye"),
-            Self::Client(reason) => write!(f, "the client said {reason:?} (0x{:02X})", reason.byte()),
+            Self::Client(ReasonCode::DisconnectWithWill) => {
+                f.write_str("the client said goodbye, and asked for its will to be published")
+            }
+            Self::Client(reason) => write!(f, "the client said: {reason} (0x{:02X})", reason.byte()),
             Self::Closed => f.write_str("the connection broke"),
             Self::KeepAlive => f.write_str("nothing was heard for one and a half times its keep alive"),
             Self::Violation { reason, what } => write!(f, "{what} (0x{:02X})", reason.byte()),
@@ -144,7 +147,7 @@ impl std::fmt::Display for DisconnectCause {
             Self::Server(ReasonCode::AdministrativeAction) => {
                 f.write_str("the device was removed or disabled")
             }
-            Self::Server(reason) => write!(f, "closed by the broker: {reason:?} (0x{:02X})", reason.byte()),
+            Self::Server(reason) => write!(f, "closed by the broker: {reason} (0x{:02X})", reason.byte()),
         }
     }
 }
@@ -220,5 +223,19 @@ impl Events {
 impl Default for Events {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_client_left_is_told_in_words() {
+        let said = |reason| DisconnectCause::Client(reason).to_string();
+        assert_eq!(said(ReasonCode::QuotaExceeded), "the client said: quota exceeded (0x97)");
+        assert!(said(ReasonCode::DisconnectWithWill).ends_with("its will to be published"));
+        let closed = DisconnectCause::Server(ReasonCode::KeepAliveTimeout);
+        assert_eq!(closed.to_string(), "closed by the broker: keep alive timeout (0x8D)");
     }
 }

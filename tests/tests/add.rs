@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -219,6 +219,30 @@ fn who_may_not_write_is_told_how() {
     assert_eq!(read(&world, "devices.json"), before);
     assert!(!world.data().exists());
     fs::set_permissions(world.config(), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Regression: the CA that root made before the first start could not be read by the bridge.
+#[test]
+fn what_root_makes_before_the_first_start_belongs_to_the_bridge() {
+    const SOMEBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = world();
+    fs::create_dir(world.data()).unwrap();
+    chown(world.data(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    world.succeed(&["add", "connection", "1", "two"]);
+    world.succeed(&["remove", "connection", "one-two", "--yes"]);
+    world.succeed(&["add", "connection", "1", "two"]);
+    let mut left = vec![world.data()];
+    while let Some(path) = left.pop() {
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (SOMEBODY, SOMEBODY), "{}", path.display());
+        if metadata.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    assert_eq!(fs::metadata(world.config().join("devices.json")).unwrap().uid(), 0);
 }
 
 #[test]

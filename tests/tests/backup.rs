@@ -287,6 +287,46 @@ fn a_restore_that_is_killed_at_any_moment_leaves_all_of_the_old_or_all_of_the_ne
 }
 
 #[test]
+fn a_running_bridge_is_ready_again_whenever_its_restore_is_killed() {
+    let place = TempDir::new().unwrap();
+    let [first, second] = ["first", "second"].map(|name| place.path().join(name));
+    let (_, other) = World::durable().start().stop();
+    succeeded(&other.run(&["backup", path(&second)]));
+    let bridge = World::durable().start();
+    succeeded(&bridge.world().run(&["backup", path(&first)]));
+    let key = |world: &World| fs::read(world.data().join("secret.key")).unwrap();
+    let keys = [key(bridge.world()), key(&other)];
+    let begun = Instant::now();
+    succeeded(&bridge.world().run(&["restore", path(&first), "--yes"]));
+    let took = begun.elapsed();
+    let mut random = Random::new(Random::seed("IOR_SEED"));
+    for round in 0..12 {
+        let file = if round % 2 == 0 { &second } else { &first };
+        let mut restoring = Process::start(&mut bridge.world().command(&["restore", path(file), "--yes"]));
+        std::thread::sleep(took.mul_f64(random.within(0..=1_000) as f64 / 1_000.0));
+        restoring.kill();
+        let until = Instant::now() + 4 * DEADLINE;
+        while bridge.world().data().join("restore").exists()
+            || !bridge.world().run(&["status"]).status.success()
+        {
+            assert!(Instant::now() < until, "round {round}: it is not ready again\n{}", bridge.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(keys.contains(&key(bridge.world())));
+    }
+    // And whatever was cut short, the next one is whole.
+    for (file, key_of_it) in [(&first, &keys[0]), (&second, &keys[1])] {
+        succeeded(&bridge.world().run(&["restore", path(file), "--yes"]));
+        assert_eq!(key(bridge.world()), *key_of_it);
+        let leftovers = fs::read_dir(bridge.world().data()).unwrap().map(|entry| entry.unwrap().file_name());
+        let leftovers: Vec<_> =
+            leftovers.filter(|name| name.to_string_lossy().starts_with("restore")).collect();
+        assert!(leftovers.is_empty(), "{leftovers:?}");
+    }
+    assert!(bridge.stop().0.success());
+}
+
+#[test]
 fn what_is_no_whole_backup_changes_nothing() {
     let bridge = World::durable().start();
     let place = TempDir::new().unwrap();

@@ -120,9 +120,11 @@ fn connections_that_break_again_and_again() {
     let first = bridge.connect(V5, &from);
     let second = bridge.connect_with(V5, &from, Connect::new(&from.login.client_id).keep_alive(1)).0;
     quotes[0].is_logged(&bridge);
+    quotes[2].is_logged(&bridge);
+    let third_to_sixth = [(); 4].map(|()| bridge.connect(V5, &from));
     quotes[1].is_logged(&bridge);
-    drop((first, second));
-    assert_eq!(quotes.len(), 2);
+    drop((first, second, third_to_sixth));
+    assert_eq!(quotes.len(), 3);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn what_operators_type_does_what_the_document_says() {
 fn the_settings_of_the_document_are_settings() {
     let world = World::empty();
     let settings = blocks("docs/operating.md", "json");
-    assert_eq!(settings.len(), 2);
+    assert_eq!(settings.len(), 3);
     for settings in settings {
         world.configure(&serde_json::json!([]), &serde_json::json!([]));
         world.write("server.json", &settings);

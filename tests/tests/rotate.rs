@@ -65,6 +65,7 @@ fn a_running_bridge_takes_it_up_and_tells_who_still_uses_the_old_password() {
     for (number, who) in [&new, &old, &old].into_iter().enumerate() {
         bridge.connect_with(V5, who, Connect::new(&number.to_string())).0.disconnect();
     }
+    bridge.says(&["Master 1 (4569) still uses the password of version 1"]);
     let warned = |log: String| log.matches("Master 1 (4569) still uses the password of version 1").count();
     assert_eq!(warned(bridge.log()), 1, "once");
 

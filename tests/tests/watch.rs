@@ -145,7 +145,7 @@ fn who_reads_slowly_misses_events_and_is_told_how_many() {
     let bridge = World::empty().start();
     let mut slow = UnixStream::connect(bridge.world().data().join("control.sock")).unwrap();
     slow.set_read_timeout(Some(DEADLINE)).unwrap();
-    slow.write_all(b"{\"request\":\"watch\"}\n").unwrap();
+    slow.write_all(b"{\"request\":\"watch\",\"kinds\":[\"denied\",\"disconnected\"]}\n").unwrap();
     let [from, _] = ends(&bridge);
     let mut client = bridge.connect(V5, &from);
     let topic = format!("elsewhere/{}", "x".repeat(200));

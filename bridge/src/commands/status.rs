@@ -77,7 +77,7 @@ fn overview(status: &Status, style: Style, now: Time) -> Vec<String> {
     wrap(&mut lines, "devices", &[online, count(totals.sessions as u64, "session")]);
     wrap(&mut lines, "since start", &counted(totals));
     if !totals.limits.is_empty() {
-        wrap(&mut lines, "limits", &acted(&totals.limits));
+        wrap(&mut lines, "limits hit", &acted(&totals.limits));
     }
     lines
 }

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     sync::SemaphorePermit,
+    task::block_in_place,
     time::timeout,
 };
 
@@ -67,7 +68,7 @@ pub(super) async fn answer(
     let bridge = &desk.bridge;
     match request {
         Request::Hello => send(out, &Answer::done(&hello::hello(bridge))).await,
-        Request::Status => send(out, &Answer::done(&Status::of(bridge))).await,
+        Request::Status => send(out, &Answer::done(&block_in_place(|| Status::of(bridge)))).await,
         Request::Watch(filter) => {
             // There are others for those who stay.
             drop(place);

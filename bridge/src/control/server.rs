@@ -23,6 +23,8 @@ use super::{
 };
 use crate::{configuration::Configuration, listeners::Addresses, reload::ReloadHandle};
 
+/// Askers at once, whatever they do; further ones wait to be accepted.
+const ASKERS: usize = 256;
 /// Requests that are worked on at once; further ones wait.
 const AT_ONCE: usize = 64;
 /// Askers that have not said yet what they want: beyond so many, the one that has waited for longest is closed.
@@ -97,7 +99,7 @@ async fn serve(control: Control, desk: Arc<Desk>) {
     let mut undecided: VecDeque<oneshot::Sender<()>> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
-            accepted = control.listener.accept() => accepted,
+            accepted = control.listener.accept(), if askers.len() < ASKERS => accepted,
             Some(_) = askers.join_next() => continue,
             () = stop(&mut stopping) => break,
         };

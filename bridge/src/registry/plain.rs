@@ -224,13 +224,22 @@ fn label(reader: &mut Reader<'_>, node: &Node, example: &str) -> Option<Spanned<
     let problem = match text.value.chars().count() {
         _ if text.value.trim().is_empty() => "this cannot be empty".to_owned(),
         length if length > MAX_LABEL => format!("this cannot be longer than {MAX_LABEL} characters"),
-        _ => match text.value.chars().find(|c| c.is_control()) {
-            Some(control) => format!("this cannot contain the control character {control:?}"),
+        _ => match text.value.chars().find(|c| is_unseen(*c)) {
+            Some(unseen) => format!("this cannot contain the control character {unseen:?}"),
             None => return Some(text),
         },
     };
     reader.problem(&text.span, problem, format!("write something such as {example:?}"));
     None
+}
+
+/// What a terminal obeys or hides instead of showing it, among it what turns the direction of a text round. The joiners
+/// stay: some scripts and emoji need them.
+fn is_unseen(character: char) -> bool {
+    matches!(
+        character,
+        '\u{AD}' | '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
+    ) || character.is_control()
 }
 
 fn secret_version(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {

@@ -151,6 +151,7 @@ fn wrong_form() {
         ),
         (r#"{ "code": 1, "name": §" ", "type": "b" }"#, "this cannot be empty", "Master 1"),
         (r#"{ "code": 1, "name": §"a\u001b[2J", "type": "b" }"#, "control character '\\u{1b}'", "Master 1"),
+        (r#"{ "code": 1, "name": §"a\u202e", "type": "b" }"#, "control character '\\u{202e}'", "Master 1"),
         (
             r#"{ "code": 1, "name": "a", "type": "b", §"Disabled": true }"#,
             "unknown key",

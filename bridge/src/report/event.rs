@@ -137,7 +137,8 @@ impl Event {
 
     /// So many were not taken in time.
     pub(crate) fn missed(count: u64) -> Self {
-        let text = format!("{count} events are missing here: they were not read as fast as they came");
+        let text =
+            format!("{count} events of any kind are missing here: they were not read as fast as they came");
         Self { count: Some(count), ..Self::new(Kind::Missed, text) }
     }
 
@@ -236,6 +237,10 @@ impl Names {
             Some(of) => of == connection,
             None => event.username.as_ref().is_some_and(|name| self.ends(connection).contains(name)),
         };
+        // Nobody knows what they were, so they concern everybody.
+        if event.kind == Kind::Missed {
+            return true;
+        }
         (wanted.kinds.is_empty() || wanted.kinds.contains(&event.kind))
             && wanted.device.as_ref().is_none_or(|device| event.username.as_ref() == Some(device))
             && wanted.connection.as_ref().is_none_or(is_of)

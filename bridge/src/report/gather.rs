@@ -37,11 +37,14 @@ impl Device {
     /// Those of a registry, and what a broker knows of them.
     pub fn all(registry: &Registry, broker: Option<&Broker>) -> Vec<Self> {
         let mut lives = broker.map(lives);
-        let of = |device: &ConfiguredDevice| {
-            let is_end = |connection: &&ConfiguredConnection| {
-                End::BOTH.iter().any(|end| registry.end(connection, *end) == device)
-            };
-            let connections = registry.connections().iter().filter(is_end);
+        let mut connections: HashMap<_, Vec<_>> = HashMap::new();
+        for connection in registry.connections() {
+            for end in End::BOTH {
+                let device = registry.end(connection, end).user_name();
+                connections.entry(device).or_default().push(connection.id.to_string());
+            }
+        }
+        let mut of = |device: &ConfiguredDevice| {
             let username = device.user_name();
             Self {
                 user: device.user.to_string(),
@@ -49,12 +52,12 @@ impl Device {
                 name: device.name.clone(),
                 kind: device.kind.clone(),
                 disabled: device.disabled,
-                connections: connections.map(|connection| connection.id.to_string()).collect(),
+                connections: connections.remove(&username).unwrap_or_default(),
                 live: lives.as_mut().map(|lives| lives.remove(&*username).unwrap_or_default()),
                 username,
             }
         };
-        registry.devices().iter().map(of).collect()
+        registry.devices().iter().map(&mut of).collect()
     }
 }
 

@@ -21,7 +21,7 @@ use super::{
     names::Name,
 };
 use crate::{
-    secrets::{TEMPORARY_PREFIX, create_private_dir},
+    secrets::{TEMPORARY_PREFIX, create_private_dir, give_to_owner_of},
     storage::advice,
 };
 
@@ -251,9 +251,11 @@ fn create(data_dir: &Path, dir: &Path, host: &str, now: SystemTime) -> io::Resul
         .prefix(TEMPORARY_PREFIX)
         .permissions(Permissions::from_mode(0o700))
         .tempdir_in(data_dir)?;
+    give_to_owner_of(data_dir, &File::open(unfinished.path())?)?;
     for (name, text) in [(CA_CERT, &*certificate), (CA_KEY, &**key)] {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(unfinished.path().join(name))?;
+        give_to_owner_of(data_dir, &file)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
     }

@@ -116,3 +116,17 @@ impl ReasonCode {
         }
     }
 }
+
+/// In words, as `server busy`.
+impl std::fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = format!("{self:?}");
+        for (at, character) in name.chars().enumerate() {
+            if character.is_uppercase() && at > 0 {
+                f.write_str(" ")?;
+            }
+            write!(f, "{}", character.to_ascii_lowercase())?;
+        }
+        Ok(())
+    }
+}
