@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     task::block_in_place,
+    time::timeout,
 };
 
-use super::{Answer, send};
+use super::{Answer, TAKING_TIME, send};
 use crate::{
     archive::Manifest,
     backup::{self, Parts, StoreFile},
@@ -43,7 +44,7 @@ pub(super) async fn backup(bridge: &Bridge, out: &mut (impl AsyncWrite + Unpin))
     loop {
         match block_in_place(|| archive.read(&mut piece))? {
             0 => return out.flush().await,
-            read => out.write_all(&piece[..read]).await?,
+            read => timeout(TAKING_TIME, out.write_all(&piece[..read])).await??,
         }
     }
 }
