@@ -22,7 +22,7 @@ use crate::{
     rotation::Rotation,
     secrets::{KEY_FILE, Secrets, create_private_dir},
     settings::{Environment, SERVER_FILE, STORE_DIR, Settings},
-    storage::advice,
+    storage::{SPARE, advice, free},
     tls::{self, CA_DIR},
 };
 
@@ -36,9 +36,6 @@ const CREDENTIALS: &str = "/run/credentials";
 
 /// Largest file but those of the store, in bytes.
 const MAX_FILE: u64 = 16 << 20;
-
-/// Free bytes that a restore leaves.
-const SPARE: u64 = 16 << 20;
 
 /// An archive that was read from its beginning to its end, and what it would make of this machine.
 pub struct Checked {
@@ -132,8 +129,7 @@ impl Staged {
             TryLockError::Error(error) => unpacked(error),
         })?;
         remove_unfinished(data_dir);
-        let space = rustix::fs::statvfs(data_dir).map_err(|error| unpacked(error.into()))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(SPARE);
+        let free = free(data_dir).map_err(unpacked)?.saturating_sub(SPARE);
         let dir = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(data_dir).map_err(unpacked)?;
         let open = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
         let read = archive::read(open, Kind::Backup, free, |path, length, contents| {

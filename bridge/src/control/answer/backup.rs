@@ -1,6 +1,7 @@
 use std::{
     fs::File,
-    io::{self, Read, Seek},
+    io::{self, ErrorKind, Read, Seek, Write},
+    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,11 @@ use crate::{
     backup::{self, Parts, StoreFile},
     configuration::Configuration,
     control::Bridge,
-    storage::advice,
+    storage::{SPARE, advice, free},
 };
+
+/// After so many bytes it is looked again whether there is space.
+const STEP: usize = 1 << 20;
 
 /// What goes over the socket at once, in bytes.
 const PIECE: usize = 64 << 10;
@@ -71,11 +75,45 @@ async fn make(bridge: &Bridge) -> Result<(Backup, File), String> {
         snapshot.into_iter().map(|snapshot| StoreFile::database(snapshot.length(), snapshot)).collect();
     block_in_place(|| {
         // Without a name: there is nothing to be left behind.
-        let archive = tempfile::tempfile_in(&settings.data_dir)?;
-        let (manifest, mut archive) = backup::write(archive, &settings.host, &parts, store, |_| {})?;
+        let archive = Sparing::new(tempfile::tempfile_in(&settings.data_dir)?, &settings.data_dir);
+        let (manifest, Sparing { file: mut archive, .. }) =
+            backup::write(archive, &settings.host, &parts, store, |_| {})?;
         let bytes = archive.stream_position()?;
         archive.rewind()?;
         Ok((Backup { bytes, manifest, elsewhere: parts.elsewhere().to_vec() }, archive))
     })
     .map_err(|error: io::Error| format!("the backup cannot be written: {error}; {}", advice(&error)))
+}
+
+/// A file that leaves space for what devices say meanwhile.
+struct Sparing<'a> {
+    file: File,
+    dir: &'a Path,
+    /// Bytes that were written since it was looked.
+    unlooked: usize,
+}
+
+impl<'a> Sparing<'a> {
+    fn new(file: File, dir: &'a Path) -> Self {
+        Self { file, dir, unlooked: STEP }
+    }
+}
+
+impl Write for Sparing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unlooked >= STEP {
+            if free(self.dir)? < SPARE {
+                let error = format!("less than {} MiB are free, which messages may need", SPARE >> 20);
+                return Err(io::Error::new(ErrorKind::StorageFull, error));
+            }
+            self.unlooked = 0;
+        }
+        let written = self.file.write(bytes)?;
+        self.unlooked += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
