@@ -58,12 +58,22 @@ struct Plan {
 
 impl Staged {
     /// Puts it in place: from now on it will be, whatever happens. Only for whoever has the data directory to itself, with
-    /// a configuration that nobody reads now. Gives the directory that keeps what was there before.
+    /// a configuration that nobody reads now; `is_alone` is asked at the last moment whether that is still so. Gives the
+    /// directory that keeps what was there before.
     ///
     /// # Errors
     /// Nothing has changed, or [`finish_pending`] goes on with it.
-    pub fn put_in_place(self, config_dir: &Path, data_dir: &Path) -> Result<PathBuf, RestoreError> {
+    pub fn put_in_place(
+        self,
+        config_dir: &Path,
+        data_dir: &Path,
+        is_alone: impl FnOnce() -> bool,
+    ) -> Result<PathBuf, RestoreError> {
         let keep = self.prepare(config_dir, data_dir).map_err(|error| not_begun(self.dir.path(), error))?;
+        if !is_alone() {
+            let error = "this took so long that the bridge has started again: try again";
+            return Err(not_begun(data_dir, io::Error::other(error)));
+        }
         let pending = data_dir.join(PENDING);
         let staged = self.dir.keep();
         rename(&staged, &pending).map_err(|error| not_begun(&pending, error))?;
@@ -171,7 +181,9 @@ impl Plan {
         }
         let is_name = |name: &String| Path::new(name).file_name().is_some_and(|last| last == name.as_str());
         match [&self.keep].into_iter().chain(&self.gone).find(|name| !is_name(name)) {
-            Some(name) => Err(io::Error::other(format!("it names {name:?}, which leads elsewhere"))),
+            Some(name) => Err(io::Error::other(format!(
+                "it names {name:?}, which leads elsewhere: no restore made it, so move it away"
+            ))),
             None => Ok(()),
         }
     }
@@ -179,7 +191,10 @@ impl Plan {
 
 fn no_link(path: &Path) -> io::Result<()> {
     if path.is_symlink() {
-        return Err(io::Error::other(format!("{} is a link, which no restore makes", path.display())));
+        return Err(io::Error::other(format!(
+            "{} is a link, which no restore makes: move it away",
+            path.display()
+        )));
     }
     Ok(())
 }
@@ -365,15 +380,19 @@ fn not_begun(path: &Path, error: io::Error) -> RestoreError {
 impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, error, has_begun } = self;
+        let advice = match error.kind() {
+            // It says itself what to do.
+            ErrorKind::Other => String::new(),
+            _ => format!("; {}", advice(error)),
+        };
         if !has_begun {
-            return write!(f, "{}: {error}; {}; nothing was changed", path.display(), advice(error));
+            return write!(f, "{}: {error}{advice}; nothing was changed", path.display());
         }
         write!(
             f,
-            "the restore of a backup could not be finished: {}: {error}; {}. Then run `ior-bridge restore --finish` as root, or \
+            "the restore of a backup could not be finished: {}: {error}{advice}. Then run `ior-bridge restore --finish` as root, or \
              as who owns these files: until it is finished, nothing runs",
-            path.display(),
-            advice(error)
+            path.display()
         )
     }
 }

@@ -1,7 +1,9 @@
 //! The commands' end of the control socket.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Read},
+    os::{fd::AsFd, unix::net::UnixStream as StdStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -99,6 +101,14 @@ impl Client {
             }
             Answer::Error(error) => Err(ControlError::Refused(error)),
         }
+    }
+
+    /// Whether the bridge has not closed the connection yet, nor said more. Asked of the system itself: the runtime may not
+    /// have looked for a while.
+    pub fn is_open(&self) -> bool {
+        let stream = self.stream.get_ref().as_fd().try_clone_to_owned().map(StdStream::from);
+        let read = stream.and_then(|mut stream| stream.read(&mut [0]));
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// The bytes that follow.

@@ -166,10 +166,25 @@ fn nothing_begins_that_cannot_be_finished() {
     let name = dir.path().strip_prefix(world.0.path()).unwrap().display().to_string();
     world.put(&format!("{name}/"), &NEW);
     let error = Staged { dir, _lock: File::open(&data).unwrap() }
-        .put_in_place(&config, &data)
+        .put_in_place(&config, &data, || true)
         .unwrap_err()
         .to_string();
     assert!(error.contains("config/schema") && error.ends_with("nothing was changed"), "{error}");
+    assert_eq!(world.files(), before);
+}
+
+#[test]
+fn nothing_begins_when_the_bridge_has_started_again_meanwhile() {
+    let world = World(tempfile::tempdir().unwrap());
+    world.put("", &OLD);
+    let before = world.files();
+    let [config, data] = ["config", "data"].map(|name| world.path(name));
+    let dir = tempfile::Builder::new().prefix("restore.new-").tempdir_in(&data).unwrap();
+    let name = dir.path().strip_prefix(world.0.path()).unwrap().display().to_string();
+    world.put(&format!("{name}/"), &NEW);
+    let staged = Staged { dir, _lock: File::open(&data).unwrap() };
+    let error = staged.put_in_place(&config, &data, || false).unwrap_err().to_string();
+    assert!(error.ends_with("has started again: try again; nothing was changed"), "{error}");
     assert_eq!(world.files(), before);
 }
 
