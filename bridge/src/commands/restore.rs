@@ -134,7 +134,8 @@ async fn while_it_stands_still(
 ) -> Result<PathBuf, CommandError> {
     let socket = socket_path(settings);
     let mut client = Client::connect(&socket).await?.ok_or_else(|| not_reached(holder, &socket))?;
-    client.ask::<Hello>(&Request::Restore).await?;
+    let stands_still = client.ask::<Hello>(&Request::Restore).await;
+    stands_still.map_err(|error| CommandError::failed(format!("{error}. Nothing was changed")))?;
     // It goes on when the connection ends.
     staged.put_in_place(dir, &settings.data_dir).map_err(CommandError::failed)
 }
