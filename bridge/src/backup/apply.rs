@@ -29,6 +29,8 @@ const PENDING: &str = "restore";
 const FINISHED: &str = "restore.new-finished";
 /// How a restore goes on, in [`PENDING`].
 const PLAN: &str = "plan.json";
+/// How the names of directories begin that keep what was there before, in the data directory.
+const KEPT: &str = "before-restore-";
 /// What the configuration was before, in [`PENDING`].
 const BEFORE: &str = "before";
 
@@ -118,6 +120,14 @@ pub fn finish_pending(dir: &Path, environment: &Environment) -> Result<bool, Res
     let _instance = claimed.map_err(|error| of_path(data_dir, io::Error::other(error.to_string())))?;
     finish(data_dir)?;
     Ok(true)
+}
+
+/// What restores have kept of what was there before, the oldest first.
+pub fn kept_before_restores(data_dir: &Path) -> Vec<PathBuf> {
+    let mut kept = names(data_dir).unwrap_or_default();
+    kept.retain(|name| name.starts_with(KEPT));
+    kept.sort();
+    kept.into_iter().map(|name| data_dir.join(name)).collect()
 }
 
 /// Every step may have been done before, and any of them may be the last one that is done.
@@ -254,7 +264,7 @@ fn files_below(root: &Path, below: &Path) -> io::Result<Vec<PathBuf>> {
 /// A name that says when, and that nothing has.
 fn unused(data_dir: &Path, now: SystemTime) -> String {
     let time = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
-    let name = format!("before-restore-{time}");
+    let name = format!("{KEPT}{time}");
     let others = (2..).map(|number| format!("{name}-{number}"));
     std::iter::once(name.clone())
         .chain(others)

@@ -15,7 +15,7 @@ use std::{
 
 use ior_broker::store::Snapshot;
 
-pub use apply::{RestoreError, finish_pending};
+pub use apply::{RestoreError, finish_pending, kept_before_restores};
 pub use parts::Parts;
 pub use staged::{Checked, Staged};
 

@@ -88,7 +88,11 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         Some(_) => "The bridge has started again with it, and is ready.",
         None => "No bridge is running: start it, and devices find it as it was.",
     };
-    print(&format!("Restored. What was there before is in {}.\n{state}\n", keep.display()))
+    print(&format!(
+        "Restored. What was there before is in {}.\n\
+         Remove that once all devices talk as they should: it holds a secret key and messages.\n{state}\n",
+        keep.display()
+    ))
 }
 
 /// A bridge that works elsewhere would go on with what it has.
