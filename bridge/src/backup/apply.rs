@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::{CONFIG, DATA, parts::DATA_FILES, staged::Staged};
 use crate::{
     instance::Instance,
+    leftovers,
     registry::{CONNECTIONS_FILE, DEVICES_FILE},
-    secrets::{TEMPORARY_PREFIX, create_private_dir, write_private},
+    secrets::{create_private_dir, write_private},
     settings::{Environment, SERVER_FILE, STORE_DIR, Settings},
     storage::{advice, probe},
     tls::CA_DIR,
@@ -203,7 +204,7 @@ fn put_file(staged: &Path, place: &Path) -> io::Result<()> {
     let like = fs::metadata(&place).or_else(|_| fs::metadata(dir))?;
     let is_there = place.is_file();
     let mode = if is_there { like.permissions().mode() } else { CONFIG_MODE };
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(dir)?;
+    let mut file = leftovers::temporary_in(dir)?;
     let made = file.as_file().metadata()?;
     if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
         fchown(file.as_file(), Some(like.uid()), Some(like.gid()))?;

@@ -17,7 +17,7 @@ use ior_broker::store::Snapshot;
 
 pub use apply::{RestoreError, finish_pending, kept_before_restores};
 pub use parts::Parts;
-pub use staged::{Checked, Staged};
+pub use staged::{Checked, Staged, remove_leftovers};
 
 use crate::{
     archive::{Kind, Manifest, Writer},

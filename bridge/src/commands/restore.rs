@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{CommandError, backup::not_reached, confirm, print, print_json};
 use crate::{
-    backup::{Checked, Staged, finish_pending},
+    backup::{Checked, Staged, finish_pending, remove_leftovers},
     control::{Client, Hello, Request, socket_path},
     instance::{Holder, Instance, InstanceError},
     settings::{Environment, Settings},
@@ -48,6 +48,9 @@ pub struct Args {
 pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let finished = finish_pending(dir, environment).map_err(CommandError::failed)?;
     let Some(file) = &args.file else {
+        if let Ok(settings) = Settings::load(dir, environment) {
+            remove_leftovers(&settings.data_dir);
+        }
         let what =
             if finished { "The restore is finished now.\n" } else { "There is no restore to finish.\n" };
         return if args.json {
