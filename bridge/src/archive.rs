@@ -172,9 +172,7 @@ pub fn read(
             return Err(ArchiveError(format!("holds {path} twice, or too many files")));
         }
         left = left.checked_sub(bytes).ok_or_else(|| {
-            ArchiveError(
-                "needs more room than is left there: remove what is not needed on that disk".to_owned(),
-            )
+            ArchiveError("needs more room than is left there: make room on that disk".to_owned())
         })?;
         let mut passing = Passing { inner: &mut entry, bytes: 0, sum: Sha256::new() };
         visit(&path, bytes, &mut passing).map_err(|error| ArchiveError(format!("{path}: {error}")))?;

@@ -47,6 +47,8 @@ fn a_full_data_disk_is_backed_up_from_its_files() {
     let file = place.path().join("backup");
     world.succeed(&["backup", path(&file)]);
     assert_holds_messages(&file);
+    let said = world.fail(1, &["restore", path(&file), "--yes"]);
+    assert!(said.contains("make room") && said.contains("Nothing was changed"), "{said}");
 }
 
 #[test]
@@ -58,6 +60,7 @@ fn a_read_only_data_disk_is_backed_up_and_looked_at() {
         let bridge = World::durable().on_small_disk(DISK).start();
         leave_messages(&bridge);
         let world = if is_killed { bridge.kill() } else { bridge.stop().1 };
+        world.succeed(&["credentials"]);
         make_read_only(&world.data());
         let place = TempDir::new().unwrap();
         let file = place.path().join("backup");
@@ -66,8 +69,10 @@ fn a_read_only_data_disk_is_backed_up_and_looked_at() {
         assert!(world.succeed(&["store", "verify"]).contains("Everything is whole"));
         let stats: Value = serde_json::from_str(&world.succeed(&["store", "stats", "--json"])).unwrap();
         assert_eq!(stats["sessions"][0]["flows"]["default/connection-1/4569"]["messages"], WAITING);
+        assert!(world.succeed(&["credentials"]).contains("0 written, 4 unchanged"));
         // What writes says what to do.
-        for arguments in [&["store", "salvage"][..], &["restore", path(&file), "--yes"]] {
+        std::fs::write(world.config().join("server.json"), r#"{ "host": "another.example" }"#).unwrap();
+        for arguments in [&["store", "salvage"][..], &["restore", path(&file), "--yes"], &["credentials"]] {
             let said = world.fail(1, arguments);
             assert!(said.contains("read-only") && said.contains("fsck"), "{arguments:?}: {said}");
         }
