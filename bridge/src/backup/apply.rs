@@ -17,8 +17,9 @@ use super::{CONFIG, DATA, parts::DATA_FILES, staged::Staged};
 use crate::{
     control::absolute,
     instance::Instance,
+    leftovers,
     registry::{CONNECTIONS_FILE, DEVICES_FILE},
-    secrets::{TEMPORARY_PREFIX, create_private_dir, write_private},
+    secrets::{create_private_dir, write_private},
     settings::{Environment, SERVER_FILE, STORE_DIR, Settings},
     storage::{advice, probe},
     tls::CA_DIR,
@@ -30,6 +31,8 @@ const PENDING: &str = "restore";
 const FINISHED: &str = "restore.new-finished";
 /// How a restore goes on, in [`PENDING`].
 const PLAN: &str = "plan.json";
+/// How the names of directories begin that keep what was there before, in the data directory.
+const KEPT: &str = "before-restore-";
 /// What the configuration was before, in [`PENDING`].
 const BEFORE: &str = "before";
 
@@ -129,6 +132,14 @@ pub fn finish_pending(dir: &Path, environment: &Environment) -> Result<bool, Res
     let _instance = claimed.map_err(|error| of_path(data_dir, io::Error::other(error.to_string())))?;
     finish(dir, data_dir)?;
     Ok(true)
+}
+
+/// What restores have kept of what was there before, the oldest first.
+pub fn kept_before_restores(data_dir: &Path) -> Vec<PathBuf> {
+    let mut kept = names(data_dir).unwrap_or_default();
+    kept.retain(|name| name.starts_with(KEPT));
+    kept.sort();
+    kept.into_iter().map(|name| data_dir.join(name)).collect()
 }
 
 /// Every step may have been done before, and any of them may be the last one that is done.
@@ -241,7 +252,7 @@ fn put_file(staged: &Path, place: &Path) -> io::Result<()> {
     let like = fs::metadata(&place).or_else(|_| fs::metadata(dir))?;
     let is_there = place.is_file();
     let mode = if is_there { like.permissions().mode() } else { CONFIG_MODE };
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(dir)?;
+    let mut file = leftovers::temporary_in(dir)?;
     let made = file.as_file().metadata()?;
     if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
         fchown(file.as_file(), Some(like.uid()), Some(like.gid()))?;
@@ -303,7 +314,7 @@ fn files_below(root: &Path, below: &Path) -> io::Result<Vec<PathBuf>> {
 /// A name that says when, and that nothing has.
 fn unused(data_dir: &Path, now: SystemTime) -> String {
     let time = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
-    let name = format!("before-restore-{time}");
+    let name = format!("{KEPT}{time}");
     let others = (2..).map(|number| format!("{name}-{number}"));
     std::iter::once(name.clone())
         .chain(others)

@@ -166,6 +166,15 @@ impl Staged {
     }
 }
 
+/// Removes what a restore that was killed has left behind before it replaced anything, unless one is at work.
+pub fn remove_leftovers(data_dir: &Path) {
+    if let Ok(lock) = File::open(data_dir)
+        && lock.try_lock().is_ok()
+    {
+        remove_unfinished(data_dir);
+    }
+}
+
 /// Removes what an earlier restore that was cut short left behind before it replaced anything.
 fn remove_unfinished(data_dir: &Path) {
     for entry in fs::read_dir(data_dir).into_iter().flatten().flatten() {

@@ -20,13 +20,14 @@ use tokio::{
 use self::end::{End, Stop, start_again};
 use super::CommandError;
 use crate::{
-    backup::finish_pending,
+    backup::{finish_pending, remove_leftovers},
     configuration::{Configuration, write_default},
     control::{Bridge, Control, socket_path},
     credentials::{self, CREDENTIALS_DIR, Issuer, Reach},
     diary::{Diary, Labels},
     instance::Instance,
     last_seen::LastSeen,
+    leftovers,
     listeners::{Addresses, Opened},
     logging::{self, Level},
     open_files,
@@ -70,6 +71,8 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
 
     // Before anything is written: what another process is working with must not be touched.
     let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
+    remove_leftovers(&settings.data_dir);
+    leftovers::remove(dir);
     let listeners = Opened::open(settings).await.map_err(CommandError::failed)?;
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())

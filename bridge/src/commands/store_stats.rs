@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     control::{Client, Request, StoreContents, socket_path},
+    instance::Instance,
     settings::Settings,
 };
 
@@ -32,8 +33,9 @@ pub(super) async fn contents(settings: &Settings) -> Result<(StoreContents, bool
         let asked = client.ask(&Request::Store).await;
         return asked.map(|contents| (contents, true)).map_err(|error| error.to_string());
     }
-    let found =
-        alone(settings, |store| ior_broker::store::inventory(store).map_err(|error| error.to_string()))?;
+    let found = alone(settings, Instance::claim_to_read, |store| {
+        ior_broker::store::inventory(store).map_err(|error| error.to_string())
+    })?;
     Ok((found.into(), false))
 }
 
