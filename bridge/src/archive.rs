@@ -172,7 +172,7 @@ pub fn read(
             return Err(ArchiveError(format!("holds {path} twice, or too many files")));
         }
         left = left.checked_sub(bytes).ok_or_else(|| {
-            ArchiveError(format!("holds more than {limit} bytes, for which there is no room"))
+            ArchiveError("needs more room than is left there: make room on that disk".to_owned())
         })?;
         let mut passing = Passing { inner: &mut entry, bytes: 0, sum: Sha256::new() };
         visit(&path, bytes, &mut passing).map_err(|error| ArchiveError(format!("{path}: {error}")))?;
@@ -323,7 +323,7 @@ mod tests {
         let files = read_all(&archive, 100_002).unwrap();
         assert_eq!(files[1], (long, large));
         assert_eq!(files.len(), 3);
-        assert!(read_all(&archive, 100_001).unwrap_err().contains("no room"));
+        assert!(read_all(&archive, 100_001).unwrap_err().contains("more room"));
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub const SOCKET_FILE: &str = "control.sock";
 const MAX_REQUEST: u64 = 64 << 10;
 /// Longest line of an answer, in bytes.
 const MAX_ANSWER: u64 = 256 << 20;
+/// Longest piece of what follows an answer, in bytes.
+pub(crate) const MAX_PIECE: usize = 64 << 10;
 /// Longest path of a socket that the system takes, in bytes.
 const MAX_PATH: usize = 107;
 

@@ -75,6 +75,26 @@ impl Instance {
         Ok(Self { _lock: lock })
     }
 
+    /// The same for whoever only reads there. On a disk that is read-only, as Linux makes it after an error, there is nothing to
+    /// be taken where nobody works: nobody can begin to.
+    ///
+    /// # Errors
+    /// [`InstanceError`].
+    pub fn claim_to_read(data_dir: &Path) -> Result<Option<Self>, InstanceError> {
+        match Self::claim(data_dir) {
+            Err(InstanceError::Failed { path, error })
+                if error.kind() == io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                match Self::holder(data_dir) {
+                    Ok(None) => Ok(None),
+                    Ok(Some(holder)) => Err(InstanceError::Taken { data_dir: data_dir.to_owned(), holder }),
+                    Err(_) => Err(InstanceError::Failed { path, error }),
+                }
+            }
+            claimed => claimed.map(Some),
+        }
+    }
+
     /// Who works on a data directory now; takes nothing and writes nothing.
     ///
     /// # Errors

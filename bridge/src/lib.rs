@@ -12,6 +12,7 @@ pub mod diary;
 pub mod document;
 pub mod instance;
 pub mod last_seen;
+mod leftovers;
 pub mod listeners;
 pub mod logging;
 pub mod open_files;

@@ -55,6 +55,9 @@ const LOOK: Duration = Duration::from_secs(60);
 /// What is told of a reload that changes nothing.
 pub(crate) const UNCHANGED: &str = "nothing has changed";
 
+/// Settings that cannot change while the bridge runs.
+const UNTIL_RESTART: [&str; 3] = ["data_dir", "durability", "log.format"];
+
 /// The parts of a running bridge that follow the configuration.
 pub struct Running {
     /// What they follow now.
@@ -210,11 +213,8 @@ impl Reloader {
         self.missed = None;
         if new == self.loaded && !(self.unmoved && asked) {
             self.refresh_identity();
-            if self.told.take().is_some() || asked {
-                tracing::info!("configuration reloaded: {UNCHANGED}");
-                self.tell(Ok(UNCHANGED.to_owned()));
-            }
-            return (Next::Wait, Ok(UNCHANGED.to_owned()));
+            let is_news = self.told.take().is_some() || asked;
+            return (Next::Wait, Ok(self.reloaded(vec![UNCHANGED.to_owned()], is_news)));
         }
         self.running.manager.reloading();
         let taken_up = self.take_up(new).await;
@@ -257,7 +257,7 @@ impl Reloader {
 
     async fn take_up(&mut self, new: Configuration) -> Result<String, String> {
         let mut next = new.clone();
-        let waiting = keep_until_restart(&mut next.settings, &self.running.configuration.settings);
+        keep_until_restart(&mut next.settings, &self.running.configuration.settings);
         let moved = self.running.listeners.move_to(&next.settings).await;
         if moved.is_err() {
             keep_listeners(&mut next.settings, &self.running.configuration.settings);
@@ -290,23 +290,37 @@ impl Reloader {
             changes.push(UNCHANGED.to_owned());
         }
         changes.extend(taken_away(&reconsidered));
-        let changes = changes.join("; ");
-        tracing::info!("configuration reloaded: {changes}");
-        self.tell(Ok(changes.clone()));
+        (self.told, self.loaded, self.unmoved) = (None, new, moved.is_err());
+        let changes = self.reloaded(changes, true);
         if !reconsidered.is_committed {
             tracing::warn!(
                 "the store fails, so what was taken away is not gone from the disk yet: it goes as soon as that can be \
                  written"
             );
         }
-        if !waiting.is_empty() && new.settings != self.loaded.settings {
-            tracing::warn!("{}: what server.json says now holds after a restart", waiting.join(", "));
-        }
         if let Err(error) = &moved {
             tracing::error!("{error}; then reload again");
         }
-        (self.told, self.loaded, self.unmoved) = (None, new, moved.is_err());
         Ok(changes)
+    }
+
+    /// The changes as one text, with what was read and holds after a restart only. Told if it is news.
+    fn reloaded(&self, mut changes: Vec<String>, is_news: bool) -> String {
+        let (read, running) = (&self.loaded.settings.values, &self.running.configuration.settings.values);
+        let waits = |key: &&str| read.get(*key) != running.get(*key);
+        let waiting: Vec<_> = UNTIL_RESTART.into_iter().filter(waits).collect();
+        if !waiting.is_empty() {
+            changes.push(format!("{}: what server.json says now holds after a restart", waiting.join(", ")));
+        }
+        let text = changes.join("; ");
+        if is_news {
+            match waiting.is_empty() {
+                true => tracing::info!("configuration reloaded: {text}"),
+                false => tracing::warn!("configuration reloaded: {text}"),
+            }
+            self.tell(Ok(text.clone()));
+        }
+        text
     }
 
     /// All that can fail, once the listeners are where they shall be. Blocks.
@@ -400,15 +414,12 @@ fn files(configuration: &Configuration) -> Vec<PathBuf> {
     own.into_iter().chain(pair).chain(mqtts.client_ca.clone()).collect()
 }
 
-/// Leaves what cannot change while the bridge runs as it is; gives the keys of what would have.
-fn keep_until_restart(new: &mut Settings, running: &Settings) -> Vec<&'static str> {
-    let keys = ["data_dir", "durability", "log.format"];
-    let changed = keys.into_iter().filter(|key| new.values.get(*key) != running.values.get(*key)).collect();
+/// Leaves what cannot change while the bridge runs as it is.
+fn keep_until_restart(new: &mut Settings, running: &Settings) {
     new.data_dir.clone_from(&running.data_dir);
     new.durability = running.durability;
     new.log.format = running.log.format;
-    keep_values(new, running, &keys);
-    changed
+    keep_values(new, running, &UNTIL_RESTART);
 }
 
 fn keep_listeners(new: &mut Settings, running: &Settings) {

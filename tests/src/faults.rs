@@ -54,6 +54,14 @@ pub fn may_mount(test: &str) -> bool {
     false
 }
 
+/// Has the file system that is mounted there refuse to be written to, as Linux does after an error of the disk. Nobody may have
+/// a file open for writing there.
+#[track_caller]
+pub fn make_read_only(place: &Path) {
+    let done = Command::new("mount").args(["-o", "remount,ro"]).arg(place).status();
+    assert!(done.is_ok_and(|status| status.success()), "{} stays writable", place.display());
+}
+
 /// Uses up space of the file system that a directory is on, until dropped.
 pub struct Filler {
     file: PathBuf,

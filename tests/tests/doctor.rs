@@ -5,7 +5,8 @@ use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, process::Output};
 
 use ior_tests::{
     End, World,
-    raw::{Connect, Version::V5},
+    faults::Faults,
+    raw::{Connect, Kind, Publish, Version::V5},
 };
 use serde_json::Value;
 
@@ -116,6 +117,75 @@ fn what_waits_is_counted_by_session_and_flow() {
     check(&world, false);
     let nothing = World::durable().run(&["store", "stats"]);
     assert_eq!(nothing.status.code(), Some(1));
+}
+
+#[test]
+fn looking_at_the_ports_of_a_running_bridge_is_no_refused_connection() {
+    let ports: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let addrs: Vec<_> = ports.iter().map(|port| port.local_addr().unwrap().to_string()).collect();
+    drop(ports);
+    let mut world = World::durable();
+    for (name, addr) in ["MQTT", "MQTTS", "WEBSOCKET"].iter().zip(&addrs) {
+        world.set_env(&format!("IOR_BRIDGE__{name}__LISTEN"), addr);
+    }
+    let bridge = world.start();
+    let before = bridge.log();
+    let (status, found) = doctor(bridge.world());
+    assert_eq!(status, Some(0), "{found:#}");
+    assert!(addrs.iter().all(|addr| what(&found, "ports").contains(&format!("{addr} is open"))), "{found:#}");
+    let report: Value = serde_json::from_str(&bridge.world().succeed(&["status", "--json"])).unwrap();
+    assert_eq!(report["totals"]["refused_connections"], 0);
+    assert_eq!(bridge.log(), before);
+
+    // One that the configuration names, and the bridge does not have.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = taken.local_addr().unwrap().to_string();
+    let mut asking = bridge.world().command(&["doctor", "--json"]);
+    let done = asking.env("IOR_BRIDGE__MQTT__LISTEN", &elsewhere).output().unwrap();
+    let found: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(
+        what(&found, "ports").contains(&format!("does not listen on {elsewhere} (mqtt.listen)")),
+        "{found:#}"
+    );
+}
+
+#[test]
+fn a_bridge_that_refuses_messages_is_a_problem() {
+    let (world, faults) = Faults::of(World::durable());
+    let bridge = world.start();
+    let (from, to) =
+        (bridge.credentials("connection-1", End::From), bridge.credentials("connection-1", End::To));
+    let mut subscriber = bridge.connect_with(V5, &to, Connect::new("away").persistent(V5)).0;
+    subscriber.subscribe(&to.subscribe, 1);
+    subscriber.disconnect();
+    faults.set("write ENOSPC");
+    let mut publisher = bridge.connect(V5, &from);
+    publisher.send(Publish::new(&from.publish, "refused").qos(1, 1));
+    assert_eq!(publisher.expect_ack(Kind::PubAck, 1).reason, 0x97);
+    let (status, found) = doctor(bridge.world());
+    assert_eq!((status, verdict(&found, "store")), (Some(1), vec!["problem".to_owned()]), "{found:#}");
+    assert!(what(&found, "store").contains("refused now"), "{found:#}");
+    faults.clear();
+    bridge.says(&["messages are kept again"]);
+    assert_eq!(doctor(bridge.world()).0, Some(0));
+}
+
+#[test]
+fn what_many_restores_have_kept_is_told_with_its_size() {
+    let (_, world) = World::durable().start().stop();
+    let place = tempfile::TempDir::new().unwrap();
+    let file = place.path().join("backup").display().to_string();
+    world.succeed(&["backup", &file]);
+    for _ in 0..3 {
+        assert_eq!(verdict(&doctor(&world).1, "old data"), Vec::<String>::new());
+        assert!(world.succeed(&["restore", &file, "--yes"]).contains("Remove that once"));
+    }
+    let (status, found) = doctor(&world);
+    assert_eq!((status, verdict(&found, "old data")), (Some(0), vec!["warning".to_owned()]), "{found:#}");
+    assert!(
+        what(&found, "old data").contains("before-restore-")
+            && what(&found, "old data").contains("3 restores")
+    );
 }
 
 fn doctor(world: &World) -> (Option<i32>, Value) {

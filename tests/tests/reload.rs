@@ -160,6 +160,13 @@ fn what_waits_for_a_restart_is_told_and_the_rest_holds() {
     assert!(log.contains("data_dir, log.format: what server.json says now"), "{log}");
     assert!(log.contains("limits.queue_messages is 9"), "{log}");
     assert!(!data.with_file_name("elsewhere").exists() && data.join("rotation.json").exists());
+
+    bridge.world().write("server.json", r#"{ "log": { "format": "json" } }"#);
+    for _ in 0..2 {
+        let asked = bridge.world().run(&["reload"]);
+        let said = String::from_utf8_lossy(&asked.stdout);
+        assert!(said.contains("; log.format: what server.json says now holds after a restart"), "{asked:?}");
+    }
 }
 
 #[test]

@@ -13,9 +13,11 @@ use std::{
     path::Path,
 };
 
-pub use apply::{RestoreError, finish_pending};
+use ior_broker::store::Snapshot;
+
+pub use apply::{RestoreError, finish_pending, kept_before_restores};
 pub use parts::Parts;
-pub use staged::{Checked, Staged};
+pub use staged::{Checked, Staged, remove_leftovers};
 
 use crate::{
     archive::{Kind, Manifest, Writer},
@@ -27,6 +29,11 @@ const CONFIG: &str = "config";
 /// Where the data directory is in an archive.
 const DATA: &str = "data";
 
+/// The store's database.
+const DATABASE: &str = "store.db";
+/// What is not in it yet.
+const LOG: &str = "store.db-wal";
+
 /// A file of the store with its length.
 pub struct StoreFile<'a> {
     name: &'static str,
@@ -35,9 +42,15 @@ pub struct StoreFile<'a> {
 }
 
 impl<'a> StoreFile<'a> {
-    /// The database as a running bridge copies it.
-    pub fn database(length: u64, contents: impl Read + 'a) -> Self {
-        Self { name: "store.db", length, contents: Box::new(contents) }
+    /// The files of a store as a running bridge copies them.
+    ///
+    /// # Errors
+    /// They cannot be found.
+    pub fn of_snapshot(snapshot: Snapshot) -> io::Result<Vec<Self>> {
+        let file =
+            |name, snapshot: Snapshot| Self { name, length: snapshot.length(), contents: Box::new(snapshot) };
+        let log = snapshot.log()?.map(|log| file(LOG, log));
+        Ok(std::iter::once(file(DATABASE, snapshot)).chain(log).collect())
     }
 
     /// The files of a store that nobody uses.
@@ -49,7 +62,7 @@ impl<'a> StoreFile<'a> {
             return Err(io::Error::other("a salvage was interrupted: run `ior-bridge store salvage` first"));
         }
         let mut files = Vec::new();
-        for name in ["store.db", "store.db-wal"] {
+        for name in [DATABASE, LOG] {
             match File::open(store.join(name)) {
                 Ok(file) => {
                     files.push(Self { name, length: file.metadata()?.len(), contents: Box::new(file) })

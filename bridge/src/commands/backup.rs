@@ -8,20 +8,16 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use tokio::io::AsyncReadExt;
 
 use super::{CommandError, output::Output, print, print_json};
 use crate::{
     archive::Manifest,
     backup::{self, Parts, StoreFile},
-    control::{self, Client, Request, socket_path},
+    control::{self, Client, ControlError, MAX_PIECE, Request, socket_path},
     instance::{Holder, Instance, InstanceError},
     settings::{Environment, Settings},
     storage::advice,
 };
-
-/// What comes over the socket at once, in bytes.
-const PIECE: usize = 64 << 10;
 
 /// Arguments of `backup`.
 #[derive(Debug, clap::Args)]
@@ -75,7 +71,7 @@ async fn make<W: Write>(dir: &Path, settings: &Settings, out: W) -> Result<(Repo
         let why = "nothing has run there yet (is this the right --config and data_dir?)";
         return Err(CommandError::failed(format!("there is no {}: {why}", data_dir.display())));
     }
-    match Instance::claim(data_dir) {
+    match Instance::claim_to_read(data_dir) {
         Ok(_instance) => from_files(dir, settings, out),
         Err(InstanceError::Taken { holder, .. }) => from_bridge(settings, holder, out).await,
         Err(error) => Err(CommandError::failed(error)),
@@ -87,12 +83,11 @@ fn from_files<W: Write>(dir: &Path, settings: &Settings, out: W) -> Result<(Repo
     let parts = Parts::gather(dir, settings).map_err(failed)?;
     let store = StoreFile::of_directory(&settings.store_dir()).map_err(failed)?;
     let total = parts.length() + store.iter().map(StoreFile::length).sum::<u64>();
-    let progress = progress(total);
+    let progress = progress(Some(total));
     let mut bytes = 0;
     let counted = Counted { inner: out, bytes: &mut bytes };
     let made = backup::write(counted, &settings.host, &parts, store, |read| progress.set_position(read));
-    let (manifest, Counted { inner: out, .. }) =
-        made.map_err(|error| CommandError::failed(format!("the backup cannot be written: {error}")))?;
+    let (manifest, Counted { inner: out, .. }) = made.map_err(unwritten)?;
     progress.finish_and_clear();
     Ok((Report { manifest, bytes, elsewhere: parts.elsewhere().to_vec(), running: None }, out))
 }
@@ -104,32 +99,29 @@ async fn from_bridge<W: Write>(
 ) -> Result<(Report, W), CommandError> {
     let socket = socket_path(settings);
     let mut client = Client::connect(&socket).await?.ok_or_else(|| not_reached(holder, &socket))?;
-    let made: control::Backup = client.ask(&Request::Backup).await?;
-    let progress = progress(made.bytes);
-    let mut rest = client.rest().take(made.bytes);
-    let mut piece = vec![0; PIECE];
+    let not_made = |error: ControlError| CommandError::failed(format!("{error}. No backup was written"));
+    let control::Backup { elsewhere } = client.ask(&Request::Backup).await.map_err(not_made)?;
+    let progress = progress(None);
+    let mut buffer = Box::new([0; MAX_PIECE]);
     let mut bytes = 0;
     loop {
-        let read = rest.read(&mut piece).await;
-        let read =
-            read.map_err(|error| CommandError::failed(format!("the running bridge is gone: {error}")))?;
-        if read == 0 {
+        let piece = client.piece(&mut buffer).await.map_err(not_made)?;
+        if piece.is_empty() {
             break;
         }
-        let written = out.write_all(&piece[..read]);
-        written.map_err(|error| CommandError::failed(format!("the backup cannot be written: {error}")))?;
-        bytes += read as u64;
+        out.write_all(piece).map_err(unwritten)?;
+        bytes += piece.len() as u64;
         progress.set_position(bytes);
     }
-    if bytes < made.bytes {
-        return Err(CommandError::failed(
-            "the running bridge ended before the backup was complete: try again",
-        ));
-    }
-    out.flush().map_err(|error| CommandError::failed(format!("the backup cannot be written: {error}")))?;
+    out.flush().map_err(unwritten)?;
+    let manifest = client.line().await.map_err(not_made)?;
+    let manifest = manifest.ok_or_else(|| not_made(ControlError::Ended(socket)))?;
     progress.finish_and_clear();
-    let control::Backup { manifest, elsewhere, .. } = made;
     Ok((Report { manifest, bytes, elsewhere, running: Some(holder) }, out))
+}
+
+fn unwritten(error: io::Error) -> CommandError {
+    CommandError::failed(format!("the backup cannot be written: {error}"))
 }
 
 /// Somebody has the data directory, but does not answer.
@@ -140,10 +132,16 @@ pub(super) fn not_reached(holder: Holder, socket: &Path) -> CommandError {
     ))
 }
 
-/// For the eyes, on a terminal.
-fn progress(bytes: u64) -> ProgressBar {
-    let progress = if io::stderr().is_terminal() { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}") {
+/// For the eyes, on a terminal; of so many bytes in all, if that is known.
+fn progress(bytes: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (progress, template) = match bytes {
+        Some(bytes) => (ProgressBar::new(bytes), "{wide_bar} {bytes} of {total_bytes}"),
+        None => (ProgressBar::no_length(), "{spinner} {bytes}"),
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
         progress.set_style(style);
     }
     progress.enable_steady_tick(Duration::from_millis(200));

@@ -13,6 +13,7 @@ use crate::{
     rotation::Rotation,
     secrets::Secrets,
     settings::Environment,
+    storage::advice,
     tls,
 };
 
@@ -50,7 +51,8 @@ pub fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), Com
     // Whoever writes new passwords starts the time in which the previous ones are accepted too.
     Rotation::load_and_update(&settings.data_dir, &registry, SystemTime::now())
         .map_err(CommandError::failed)?;
-    let written = credentials::write_all(&settings.data_dir, &issuer).map_err(CommandError::failed)?;
+    let written = credentials::write_all(&settings.data_dir, &issuer)
+        .map_err(|error| CommandError::failed(format!("{error}; {}", advice(&error))))?;
     let ends = select(&registry, None)?;
     let paths = ends.iter().map(|(connection, end)| credentials::path(&settings.data_dir, connection, *end));
     let paths: Vec<_> = paths.map(|path| path.display().to_string()).collect();

@@ -48,9 +48,9 @@ pub(super) async fn examine(dir: &Path, environment: &Environment) -> Vec<Findin
         findings.push(machine::memory());
         return findings;
     };
-    let running = bridge::running(&settings, &mut findings).await;
+    let (running, status) = bridge::running(&settings, &mut findings).await;
     findings.push(bridge::host_name(&settings).await);
-    findings.extend(bridge::ports(&settings, running));
+    findings.extend(bridge::ports(&settings, running, status.as_ref()));
     findings.extend(machine::clock());
     findings.extend(machine::disk(&settings.data_dir));
     findings.push(machine::file_system(&settings.data_dir));
@@ -59,7 +59,8 @@ pub(super) async fn examine(dir: &Path, environment: &Environment) -> Vec<Findin
     findings.push(bridge::open_files(&settings.limits, running));
     findings.extend(files::permissions(dir, &settings));
     findings.extend(files::certificates(&settings));
-    findings.push(files::store(&settings).await);
+    findings.push(files::store(&settings, status.as_ref()).await);
+    findings.extend(files::old_data(&settings.data_dir));
     findings.extend(machine::service_manager(dir));
     findings
 }

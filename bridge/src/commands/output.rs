@@ -1,14 +1,13 @@
 use std::{
-    fs::{File, Permissions},
+    fs::File,
     io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use tempfile::NamedTempFile;
 
 use super::CommandError;
-use crate::secrets::TEMPORARY_PREFIX;
+use crate::leftovers;
 
 /// A file that only its owner can read, and that is there once it is complete.
 pub(super) struct Output {
@@ -27,11 +26,8 @@ impl Output {
         if !force && path.symlink_metadata().is_ok() {
             return Err(is_there(path));
         }
-        let file = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .permissions(Permissions::from_mode(0o600))
-            .tempfile_in(place(path))
-            .map_err(|error| unwritten(path, &error))?;
+        leftovers::remove(place(path));
+        let file = leftovers::temporary_in(place(path)).map_err(|error| unwritten(path, &error))?;
         Ok(Self { path: path.to_owned(), force, file })
     }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{CommandError, backup::not_reached, confirm, print, print_json};
 use crate::{
-    backup::{Checked, Staged, finish_pending},
+    backup::{Checked, Staged, finish_pending, remove_leftovers},
     control::{Client, Hello, Request, socket_path},
     instance::{Holder, Instance, InstanceError},
     settings::{Environment, Settings},
@@ -48,6 +48,9 @@ pub struct Args {
 pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let finished = finish_pending(dir, environment).map_err(CommandError::failed)?;
     let Some(file) = &args.file else {
+        if let Ok(settings) = Settings::load(dir, environment) {
+            remove_leftovers(&settings.data_dir);
+        }
         let what =
             if finished { "The restore is finished now.\n" } else { "There is no restore to finish.\n" };
         return if args.json {
@@ -65,7 +68,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let (keep, running) = match Instance::claim(&settings.data_dir) {
         Ok(_instance) => {
             let staged = Staged::unpack(file, settings).map_err(refused)?;
-            (staged.put_in_place(dir, &settings.data_dir).map_err(CommandError::failed)?, None)
+            (staged.put_in_place(dir, &settings.data_dir, || true).map_err(CommandError::failed)?, None)
         }
         Err(InstanceError::Taken { holder, .. }) => {
             let staged = Staged::unpack(file, settings).map_err(refused)?;
@@ -88,7 +91,11 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         Some(_) => "The bridge has started again with it, and is ready.",
         None => "No bridge is running: start it, and devices find it as it was.",
     };
-    print(&format!("Restored. What was there before is in {}.\n{state}\n", keep.display()))
+    print(&format!(
+        "Restored. What was there before is in {}.\n\
+         Remove that once all devices talk as they should: it holds a secret key and messages.\n{state}\n",
+        keep.display()
+    ))
 }
 
 /// A bridge that works elsewhere would go on with what it has.
@@ -134,9 +141,10 @@ async fn while_it_stands_still(
 ) -> Result<PathBuf, CommandError> {
     let socket = socket_path(settings);
     let mut client = Client::connect(&socket).await?.ok_or_else(|| not_reached(holder, &socket))?;
-    client.ask::<Hello>(&Request::Restore).await?;
+    let stands_still = client.ask::<Hello>(&Request::Restore).await;
+    stands_still.map_err(|error| CommandError::failed(format!("{error}. Nothing was changed")))?;
     // It goes on when the connection ends.
-    staged.put_in_place(dir, &settings.data_dir).map_err(CommandError::failed)
+    staged.put_in_place(dir, &settings.data_dir, || client.is_open()).map_err(CommandError::failed)
 }
 
 async fn wait_until_ready(settings: &Settings, holder: Holder, keep: &Path) -> Result<(), CommandError> {

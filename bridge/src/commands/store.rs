@@ -61,8 +61,8 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let settings = Settings::load(dir, environment)?;
     let (options, report) = match &args.action {
         Action::Stats(options) => (options, store_stats::report(&settings).await),
-        Action::Verify(options) => (options, alone(&settings, verification)),
-        Action::Salvage(options) => (options, alone(&settings, salvaging)),
+        Action::Verify(options) => (options, alone(&settings, Instance::claim_to_read, verification)),
+        Action::Salvage(options) => (options, alone(&settings, Instance::claim, salvaging)),
     };
     let report = report.unwrap_or_else(|error| Report {
         text: String::new(),
@@ -77,9 +77,10 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     report.failure.map_or(Ok(()), |failure| Err(CommandError::failed(failure)))
 }
 
-/// Works on the store while nobody else does.
-pub(super) fn alone<T>(
+/// Works on the store while nobody else does, which is claimed like this.
+pub(super) fn alone<T, I>(
     settings: &Settings,
+    claim: impl FnOnce(&Path) -> Result<I, InstanceError>,
     work: impl FnOnce(&Path) -> Result<T, String>,
 ) -> Result<T, String> {
     let store = settings.store_dir();
@@ -96,7 +97,7 @@ pub(super) fn alone<T>(
             settings.data_dir.display()
         ));
     }
-    let _instance = Instance::claim(&settings.data_dir).map_err(|error| match error {
+    let _instance = claim(&settings.data_dir).map_err(|error| match error {
         InstanceError::Taken { data_dir, holder } => {
             format!("{holder} works on the data directory {}: stop it first", data_dir.display())
         }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     control::{Client, Request, StoreContents, socket_path},
+    instance::Instance,
     settings::Settings,
 };
 
@@ -33,8 +34,9 @@ pub(super) async fn contents(settings: &Settings) -> Result<(StoreContents, bool
         let asked = client.ask(&Request::Store).await;
         return asked.map(|contents| (contents, true)).map_err(|error| error.to_string());
     }
-    let found =
-        alone(settings, |store| ior_broker::store::inventory(store).map_err(|error| error.to_string()))?;
+    let found = alone(settings, Instance::claim_to_read, |store| {
+        ior_broker::store::inventory(store).map_err(|error| error.to_string())
+    })?;
     Ok((found.into(), false))
 }
 

@@ -1,7 +1,9 @@
 //! The commands' end of the control socket.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Read},
+    os::{fd::AsFd, unix::net::UnixStream as StdStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -13,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Answer, MAX_ANSWER, Request, reachable};
+use super::{Answer, MAX_ANSWER, MAX_PIECE, Request, reachable};
 use crate::commands::CommandError;
 
 /// How long the running bridge may take to say that it is there.
@@ -36,6 +38,8 @@ pub enum ControlError {
     Failed(PathBuf, io::Error),
     /// It is there, and does not answer.
     Silent(PathBuf),
+    /// It was there, and ended before it had answered.
+    Ended(PathBuf),
     /// It answers otherwise than it is known to here.
     OtherVersion(serde_json::Error),
     /// The bridge says why.
@@ -75,7 +79,7 @@ impl Client {
     }
 
     /// Asks one thing, and gives the report that answers it. What follows it can be read from [`Client::line`] or
-    /// [`Client::rest`].
+    /// [`Client::piece`].
     ///
     /// # Errors
     /// [`ControlError`].
@@ -114,13 +118,34 @@ impl Client {
         }
     }
 
-    /// The bytes that follow.
-    pub fn rest(&mut self) -> &mut (impl tokio::io::AsyncRead + Unpin) {
-        &mut self.stream
+    /// Whether the bridge has not closed the connection yet, nor said more. Asked of the system itself: the runtime may not
+    /// have looked for a while.
+    pub fn is_open(&self) -> bool {
+        let stream = self.stream.get_ref().as_fd().try_clone_to_owned().map(StdStream::from);
+        let read = stream.and_then(|mut stream| stream.read(&mut [0]));
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The next piece of what follows; an empty one behind the last.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn piece<'a>(&mut self, buffer: &'a mut [u8; MAX_PIECE]) -> Result<&'a [u8], ControlError> {
+        let length = self.stream.read_u32().await.map_err(|error| self.failed(error))? as usize;
+        let piece = buffer.get_mut(..length).ok_or_else(|| {
+            ControlError::OtherVersion(serde::de::Error::custom(format!("a piece of {length} bytes")))
+        })?;
+        self.stream.read_exact(piece).await.map_err(|error| self.failed(error))?;
+        Ok(piece)
     }
 
     fn failed(&self, error: io::Error) -> ControlError {
-        ControlError::Failed(self.path.clone(), error)
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                ControlError::Ended(self.path.clone())
+            }
+            _ => ControlError::Failed(self.path.clone(), error),
+        }
     }
 }
 
@@ -140,6 +165,11 @@ impl fmt::Display for ControlError {
                 f,
                 "the running bridge does not answer through {}: look at its log (journalctl -u ior-bridge), and restart \
                  it if it hangs (sudo systemctl restart ior-bridge)",
+                path.display()
+            ),
+            Self::Ended(path) => write!(
+                f,
+                "the running bridge has ended before it answered through {}: its log tells why (journalctl -u ior-bridge)",
                 path.display()
             ),
             Self::OtherVersion(error) => write!(

@@ -175,9 +175,15 @@ fn directories(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn remove_if_empty(dir: &Path) -> io::Result<()> {
     match fs::remove_dir(dir) {
+        // Whoever may not write does not even hear that it is not empty.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem && !is_empty(dir) => Ok(()),
         Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => Err(with_path(dir, &error)),
         _ => Ok(()),
     }
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 fn file_name(end: End) -> &'static str {

@@ -8,7 +8,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 use super::source::BOM;
-use crate::secrets::TEMPORARY_PREFIX;
+use crate::leftovers;
 
 /// Another text for a configuration file, on the disk beside it. Dropped without a commit, it is gone.
 #[derive(Debug)]
@@ -31,7 +31,8 @@ impl Replacement {
             return Err(changed());
         }
         let metadata = fs::metadata(&path)?;
-        let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(directory(&path))?;
+        leftovers::remove(directory(&path));
+        let mut file = leftovers::temporary_in(directory(&path))?;
         if file.as_file().metadata()?.uid() != metadata.uid()
             || file.as_file().metadata()?.gid() != metadata.gid()
         {

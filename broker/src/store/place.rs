@@ -61,6 +61,8 @@ pub trait Place: Send + Sync {
 /// A directory of the operating system. Locked as long as this lives.
 pub struct Directory {
     path: PathBuf,
+    /// Nothing can be written there, as on a disk that has failed.
+    is_read_only: bool,
     _lock: Option<File>,
     /// Those that [`Place::read_at`] has opened.
     open: Mutex<HashMap<String, Arc<File>>>,
@@ -80,7 +82,7 @@ impl Directory {
                 OpenError::io(&lock_path, "cannot open the lock file of the store", &error)
             })?;
         lock_file(&lock, path)?;
-        Ok(Self { path: path.to_owned(), _lock: Some(lock), open: Mutex::default() })
+        Ok(Self { path: path.to_owned(), is_read_only: false, _lock: Some(lock), open: Mutex::default() })
     }
 
     /// The same for somebody who only looks: makes nothing. There is nobody to be kept out where there is no lock file.
@@ -96,13 +98,18 @@ impl Directory {
         if let Some(lock) = &lock {
             lock_file(lock, path)?;
         }
-        Ok(Self { path: path.to_owned(), _lock: lock, open: Mutex::default() })
+        let is_read_only = File::options()
+            .write(true)
+            .open(path.join(STORE))
+            .is_err_and(|error| error.kind() == ErrorKind::ReadOnlyFilesystem);
+        Ok(Self { path: path.to_owned(), is_read_only, _lock: lock, open: Mutex::default() })
     }
 }
 
 impl Place for Directory {
     fn vfs(&self) -> Option<&str> {
-        None
+        // SQLite's locks need a file that can be written. Ours keeps others out.
+        self.is_read_only.then_some("unix-none")
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -1,5 +1,6 @@
 //! A copy of the store while it is in use. The database's file changes only when its log is moved into it: so that is done
-//! once, and not again until the copy is made. Meanwhile commits go to the log as always, and wait for nobody.
+//! once, and not again until the copy is made. Meanwhile commits go to the log as always, and wait for nobody. On a full disk
+//! the log cannot be moved: then it is copied as well.
 
 use std::{
     fmt,
@@ -10,30 +11,32 @@ use std::{
     },
 };
 
-use rusqlite::{Connection, DEFAULT_NAME, wal::CheckpointMode};
+use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, wal::CheckpointMode};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
     StoreError,
     answers::contain,
     intake::HoldDone,
-    place::{Place, STORE},
+    place::{LOG, Place, STORE},
     writer::{State, Writer},
 };
 
-/// The bytes of a database with all that was committed when it was asked for. While this is there the store's log only
-/// grows: read it without waiting for anybody, and drop it.
+/// The bytes of a database with all that was committed when it was asked for, or that its [`Snapshot::log`] holds the rest of.
+/// While this is there the store's log only grows: read it soon, and drop it.
 pub struct Snapshot {
     place: Arc<dyn Place>,
+    name: &'static str,
     length: u64,
     at: u64,
     hold: Arc<Hold>,
-    _turn: OwnedMutexGuard<()>,
+    turn: Arc<OwnedMutexGuard<()>>,
 }
 
 /// Keeps the log where it is.
-#[derive(Default)]
 pub struct Hold {
+    /// Not all of the log could be moved before.
+    needs_log: bool,
     /// It was moved all the same: the store is closed, or was opened again after an error.
     is_broken: AtomicBool,
 }
@@ -44,8 +47,30 @@ pub struct Held(Weak<Hold>);
 
 impl Snapshot {
     pub(super) fn new(place: Arc<dyn Place>, hold: Arc<Hold>, turn: OwnedMutexGuard<()>) -> io::Result<Self> {
-        let length = place.size(STORE)?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Self { place, length, at: 0, hold, _turn: turn })
+        Self::of(STORE, place, hold, Arc::new(turn))
+    }
+
+    /// What belongs beside the database as its log; nothing if it does not need one.
+    ///
+    /// # Errors
+    /// The log cannot be found.
+    pub fn log(&self) -> io::Result<Option<Self>> {
+        if !self.hold.needs_log {
+            return Ok(None);
+        }
+        // What is added to it meanwhile may be cut off anywhere: only commits that are whole count.
+        let Self { place, hold, turn, .. } = self;
+        Self::of(LOG, Arc::clone(place), Arc::clone(hold), Arc::clone(turn)).map(Some)
+    }
+
+    fn of(
+        name: &'static str,
+        place: Arc<dyn Place>,
+        hold: Arc<Hold>,
+        turn: Arc<OwnedMutexGuard<()>>,
+    ) -> io::Result<Self> {
+        let length = place.size(name)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Self { place, name, length, at: 0, hold, turn })
     }
 
     /// Its bytes in all.
@@ -63,7 +88,7 @@ impl fmt::Debug for Snapshot {
 impl Read for Snapshot {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = buffer.len().min(usize::try_from(self.length - self.at).unwrap_or(usize::MAX));
-        let read = self.place.read_at(STORE, self.at, &mut buffer[..most])?;
+        let read = self.place.read_at(self.name, self.at, &mut buffer[..most])?;
         // Asked afterwards: what was read before the file changed is what it was.
         if self.hold.is_broken.load(Ordering::SeqCst) {
             return Err(io::Error::other("the store was closed or failed while it was copied: try again"));
@@ -81,21 +106,22 @@ impl Writer {
     pub fn hold(&mut self, done: HoldDone) {
         let State::Open(database) = &self.state else { return done(Err(StoreError::Closed)) };
         let hold = self.held.begin(&database.connection);
-        // All of it was moved.
-        database.log_pages.store(0, Ordering::Relaxed);
+        if hold.as_ref().is_ok_and(|hold| !hold.needs_log) {
+            database.log_pages.store(0, Ordering::Relaxed);
+        }
         contain(|| done(hold));
     }
 }
 
 impl Held {
-    /// Moves all of the log into the database, and holds it from then on.
+    /// Moves the log into the database, as far as there is room, and holds it from then on.
     fn begin(&mut self, connection: &Connection) -> Result<Arc<Hold>, StoreError> {
-        let moved = connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE);
-        let (log, moved) = moved.map_err(|error| StoreError::Failed(error.to_string().into()))?;
-        if moved < log {
-            return Err(StoreError::Failed("its log could not be moved into it".into()));
-        }
-        let hold = Arc::new(Hold::default());
+        let needs_log = match connection.wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::PASSIVE) {
+            Ok((log, moved)) => moved < log,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => true,
+            Err(error) => return Err(StoreError::Failed(error.to_string().into())),
+        };
+        let hold = Arc::new(Hold { needs_log, is_broken: AtomicBool::new(false) });
         self.0 = Arc::downgrade(&hold);
         Ok(hold)
     }

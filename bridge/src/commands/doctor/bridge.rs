@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, TcpListener},
     path::Path,
     time::Duration,
 };
@@ -13,10 +13,11 @@ use super::finding::Finding;
 use crate::{
     control::{Client, ControlError, Hello, Request, socket_path},
     instance::Instance,
+    report::Status,
     settings::{Environment, Limits, Settings},
 };
 
-/// How long a name server or a listener may take to answer.
+/// How long a name server or the bridge may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// File descriptors that are needed beside those of connections.
 const OTHER_FILES: u64 = 64;
@@ -61,8 +62,8 @@ impl Running {
     }
 }
 
-/// Does it run, and is it the version that is installed?
-pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) -> Running {
+/// Does it run, and is it the version that is installed? What it tells of itself, if it does.
+pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) -> (Running, Option<Status>) {
     const CHECK: &str = "bridge";
     let socket = socket_path(settings);
     let asked = async {
@@ -75,7 +76,8 @@ pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) ->
     let answer = timeout(PATIENCE, asked).await;
     if let Ok(Ok(Some(hello))) = answer {
         findings.push(of_version(&hello));
-        return Running::Yes(Some(hello.pid));
+        let status = timeout(PATIENCE, status(&socket)).await.ok().flatten();
+        return (Running::Yes(Some(hello.pid)), status);
     }
     let (running, finding) = match (Instance::holder(&settings.data_dir), answer) {
         (Ok(None), _) => (Running::No, Finding::ok(CHECK, "none is running")),
@@ -100,7 +102,11 @@ pub(super) async fn running(settings: &Settings, findings: &mut Vec<Finding>) ->
         }
     };
     findings.push(finding);
-    running
+    (running, None)
+}
+
+async fn status(socket: &Path) -> Option<Status> {
+    Client::connect(socket).await.ok()??.ask(&Request::Status).await.ok()
 }
 
 fn of_version(hello: &Hello) -> Finding {
@@ -144,45 +150,49 @@ pub(super) async fn host_name(settings: &Settings) -> Finding {
     }
 }
 
-/// Can devices connect, or could they?
-pub(super) fn ports(settings: &Settings, running: Running) -> Vec<Finding> {
+/// Can devices connect, or could they? A bridge that runs is asked: a connection would be one that it refuses, and counts.
+pub(super) fn ports(settings: &Settings, running: Running, status: Option<&Status>) -> Vec<Finding> {
     const CHECK: &str = "ports";
     let Settings { mqtt, mqtts, websocket, .. } = settings;
-    let wanted = [
-        ("mqtt.listen", mqtt.listen),
-        ("mqtts.listen", mqtts.listen),
-        ("websocket.listen", websocket.listen),
-    ];
+    let wanted = [("mqtt", mqtt.listen), ("mqtts", mqtts.listen), ("websocket", websocket.listen)];
+    if let (Running::Yes(_), None) = (running, status) {
+        return vec![Finding::unknown(CHECK, "the bridge has them, and could not be asked")];
+    }
     let mut fine = Vec::new();
     let mut findings = Vec::new();
-    for (key, listen) in wanted {
+    for (name, listen) in wanted {
         let Some(listen) = listen.filter(|listen| listen.port() != 0) else { continue };
-        match (running, TcpListener::bind(listen)) {
-            (Running::Yes(_), _) => match TcpStream::connect_timeout(&reachable(listen), PATIENCE) {
-                Ok(_) => fine.push(format!("{listen} is open")),
+        let has = |status: &Status| {
+            status.listeners.iter().any(|open| (open.name.as_str(), open.address) == (name, listen))
+        };
+        match status.map(has) {
+            Some(true) => fine.push(format!("{listen} is open")),
+            Some(false) => findings.push(Finding::problem(
+                CHECK,
+                format!("the running bridge does not listen on {listen} ({name}.listen)"),
+                "have it take the configuration up: `sudo ior-bridge reload` tells what stands in the way",
+            )),
+            None => match TcpListener::bind(listen) {
+                Ok(_) => fine.push(format!("{listen} is free")),
+                Err(error) if running == Running::Unknown && error.kind() == ErrorKind::AddrInUse => {
+                    findings.push(Finding::unknown(
+                        CHECK,
+                        format!("{listen} is in use; whether by the bridge cannot be told: run this with sudo"),
+                    ));
+                }
                 Err(error) => findings.push(Finding::problem(
                     CHECK,
-                    format!("nobody can connect to {listen} ({key}): {error}"),
-                    "look at the log of the bridge for why it does not listen there",
+                    format!("{listen} ({name}.listen) cannot be listened on: {error}"),
+                    match error.kind() {
+                        ErrorKind::AddrInUse => format!(
+                            "another program has it (`sudo ss -ltnp 'sport = :{}'` tells which, mosquitto perhaps): stop \
+                             that, or choose another port",
+                            listen.port()
+                        ),
+                        _ => format!("name an address of this machine and a port above 1023 in {name}.listen"),
+                    },
                 )),
             },
-            (_, Ok(_)) => fine.push(format!("{listen} is free")),
-            (Running::Unknown, Err(error)) if error.kind() == ErrorKind::AddrInUse => findings.push(Finding::unknown(
-                CHECK,
-                format!("{listen} is in use; whether by the bridge cannot be told: run this with sudo"),
-            )),
-            (_, Err(error)) => findings.push(Finding::problem(
-                CHECK,
-                format!("{listen} ({key}) cannot be listened on: {error}"),
-                match error.kind() {
-                    ErrorKind::AddrInUse => format!(
-                        "another program has it (`sudo ss -ltnp 'sport = :{}'` tells which, mosquitto perhaps): stop that, \
-                         or choose another port",
-                        listen.port()
-                    ),
-                    _ => format!("name an address of this machine and a port above 1023 in {key}"),
-                },
-            )),
         }
     }
     if !fine.is_empty() {
@@ -223,16 +233,6 @@ fn limit(text: &str) -> Option<u64> {
         "unlimited" => Some(u64::MAX),
         number => number.parse().ok(),
     }
-}
-
-/// Where to connect to for what listens everywhere.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 #[cfg(test)]

@@ -10,13 +10,17 @@ use std::{
 
 use super::finding::Finding;
 use crate::{
-    commands::store_stats,
+    backup::kept_before_restores,
+    commands::{data_dir::rounded, store_stats},
     credentials::CREDENTIALS_DIR,
+    report::Status,
     secrets::KEY_FILE,
     settings::{Durability, Settings},
     tls::{self, CA_DIR},
 };
 
+/// Restores that may be wanted back.
+const KEPT: usize = 2;
 /// Files that are named, if more are wrong.
 const SHOWN: usize = 5;
 
@@ -95,9 +99,16 @@ pub(super) fn certificates(settings: &Settings) -> Vec<Finding> {
     }
 }
 
-/// Can what waits be read?
-pub(super) async fn store(settings: &Settings) -> Finding {
+/// Can what waits be kept, and read?
+pub(super) async fn store(settings: &Settings, status: Option<&Status>) -> Finding {
     const CHECK: &str = "store";
+    if let Some(error) = status.and_then(|status| status.store.disk.as_ref()?.failing.as_ref()) {
+        return Finding::problem(
+            CHECK,
+            format!("messages of QoS 1 and 2 are refused now: {error}"),
+            "make room on that disk, or replace it if `dmesg` tells of errors; the bridge goes on by itself then",
+        );
+    }
     if settings.durability == Durability::Memory {
         return Finding::ok(CHECK, "durability is \"memory\": nothing is kept on disk");
     }
@@ -124,6 +135,22 @@ pub(super) async fn store(settings: &Settings) -> Finding {
             format!("{error}. `ior-bridge store verify` tells what is whole while the bridge does not run"),
         ),
     }
+}
+
+/// Is there more than anybody needs of what restores have kept?
+pub(super) fn old_data(data_dir: &Path) -> Option<Finding> {
+    let kept = kept_before_restores(data_dir);
+    let mut files = Vec::new();
+    if kept.len() <= KEPT || kept.iter().any(|path| add(path, &mut files).is_err()) {
+        return None;
+    }
+    let sizes = files.iter().filter_map(|path| fs::symlink_metadata(path).ok());
+    let bytes = sizes.filter(fs::Metadata::is_file).map(|file| file.len()).sum();
+    Some(Finding::warning(
+        "old data",
+        format!("{}: what {} restores have kept, {} in all", some(&kept), kept.len(), rounded(bytes)),
+        "each holds a secret key and messages: `sudo rm -r` those that nobody wants to go back to",
+    ))
 }
 
 fn add(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

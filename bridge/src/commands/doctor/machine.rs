@@ -10,17 +10,15 @@ use std::{
 
 use rustix::fs::{major, minor, statfs, statvfs};
 
-use super::finding::Finding;
-use crate::{
-    commands::data_dir::rounded,
-    settings::SYSTEM_CONFIG_DIR,
-    storage::{SCARCE, advice},
-};
+use super::finding::{Finding, Verdict};
+use crate::{commands::data_dir::rounded, settings::SYSTEM_CONFIG_DIR, storage::advice};
 
 /// No clock that is right is before this: 2026-01-01, in seconds since 1970.
 const EARLIEST: u64 = 1_767_225_600;
-/// Free bytes below which there is a warning.
+/// Free bytes below which it is time to act.
 const LITTLE_SPACE: u64 = 200 << 20;
+/// Free bytes that are enough, however large the disk is.
+const ENOUGH_SPACE: u64 = 2 << 30;
 /// Memory that should be left, in bytes.
 const LITTLE_MEMORY: u64 = 64 << 20;
 /// Where systemd is at work.
@@ -66,14 +64,13 @@ pub(super) fn disk(data_dir: &Path) -> Vec<Finding> {
     };
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     let all = system.f_blocks.saturating_mul(system.f_frsize).max(1);
-    let percent = free.saturating_mul(100) / all;
-    let what = format!("{} free for {}, {percent} %", rounded(free), data_dir.display());
+    let what = format!("{} free for {}, {} %", rounded(free), data_dir.display(), percent(free, all));
     let todo = "remove what is not needed there, or move data_dir to a larger disk: when nothing is free, messages of QoS 1 \
                 and 2 are refused";
-    let mut findings = vec![match free {
-        _ if free < SCARCE => Finding::problem(CHECK, what, todo),
-        _ if free < LITTLE_SPACE || percent < 10 => Finding::warning(CHECK, what, todo),
-        _ => Finding::ok(CHECK, what),
+    let mut findings = vec![match space(free, all) {
+        Verdict::Problem => Finding::problem(CHECK, what, todo),
+        Verdict::Warning => Finding::warning(CHECK, what, todo),
+        Verdict::Ok | Verdict::Unknown => Finding::ok(CHECK, what),
     }];
     // Some file systems have no fixed number of files.
     if system.f_files > 0 && system.f_favail < system.f_files / 20 {
@@ -81,6 +78,19 @@ pub(super) fn disk(data_dir: &Path) -> Vec<Finding> {
         findings.push(Finding::warning(CHECK, what, "remove many small files from that file system"));
     }
     findings
+}
+
+/// Whether so many bytes are enough, of all that the disk has.
+fn space(free: u64, all: u64) -> Verdict {
+    match free {
+        ..LITTLE_SPACE => Verdict::Problem,
+        ..ENOUGH_SPACE if percent(free, all) < 10 => Verdict::Warning,
+        _ => Verdict::Ok,
+    }
+}
+
+fn percent(free: u64, all: u64) -> u64 {
+    free.saturating_mul(100) / all
 }
 
 /// Whether what is written there stays.
@@ -258,7 +268,16 @@ fn existing(dir: &Path) -> &Path {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::finding::Verdict, *};
+    use super::*;
+
+    #[test]
+    fn a_large_disk_that_is_nearly_full_has_room_enough() {
+        let gib = 1 << 30;
+        assert_eq!(space(19 * gib, 270 * gib), Verdict::Ok);
+        assert_eq!(space(gib, 270 * gib), Verdict::Warning);
+        assert_eq!(space(gib, 4 * gib), Verdict::Ok);
+        assert_eq!(space((200 << 20) - 1, gib), Verdict::Problem);
+    }
 
     #[test]
     fn a_worn_card_is_told() {
