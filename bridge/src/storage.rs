@@ -10,6 +10,9 @@ use rustix::{fs::statvfs, io::Errno};
 /// Below this many free bytes the operator is warned.
 pub const SCARCE: u64 = 64 << 20;
 
+/// Free bytes that are left to the store by whatever can be done later, such as a backup.
+pub const SPARE: u64 = 16 << 20;
+
 /// What is written to try it, in bytes.
 const PROBE: usize = 8 << 10;
 
@@ -23,6 +26,14 @@ pub fn probe(dir: &Path) -> io::Result<u64> {
     let mut file = tempfile::tempfile_in(dir)?;
     file.write_all(&[0; PROBE])?;
     file.sync_all()?;
+    free(dir)
+}
+
+/// Bytes that are free where a directory is, for who runs this.
+///
+/// # Errors
+/// Nobody can tell.
+pub fn free(dir: &Path) -> io::Result<u64> {
     let system = statvfs(dir)?;
     Ok(system.f_bavail.saturating_mul(system.f_frsize))
 }

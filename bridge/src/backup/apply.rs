@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CONFIG, DATA, parts::DATA_FILES, staged::Staged};
 use crate::{
+    control::absolute,
     instance::Instance,
     leftovers,
     registry::{CONNECTIONS_FILE, DEVICES_FILE},
@@ -60,16 +61,26 @@ struct Plan {
 
 impl Staged {
     /// Puts it in place: from now on it will be, whatever happens. Only for whoever has the data directory to itself, with
-    /// a configuration that nobody reads now. Gives the directory that keeps what was there before.
+    /// a configuration that nobody reads now; `is_alone` is asked at the last moment whether that is still so. Gives the
+    /// directory that keeps what was there before.
     ///
     /// # Errors
     /// Nothing has changed, or [`finish_pending`] goes on with it.
-    pub fn put_in_place(self, config_dir: &Path, data_dir: &Path) -> Result<PathBuf, RestoreError> {
+    pub fn put_in_place(
+        self,
+        config_dir: &Path,
+        data_dir: &Path,
+        is_alone: impl FnOnce() -> bool,
+    ) -> Result<PathBuf, RestoreError> {
         let keep = self.prepare(config_dir, data_dir).map_err(|error| not_begun(self.dir.path(), error))?;
+        if !is_alone() {
+            let error = "this took so long that the bridge has started again: try again";
+            return Err(not_begun(data_dir, io::Error::other(error)));
+        }
         let pending = data_dir.join(PENDING);
         let staged = self.dir.keep();
         rename(&staged, &pending).map_err(|error| not_begun(&pending, error))?;
-        finish(data_dir)?;
+        finish(config_dir, data_dir)?;
         Ok(data_dir.join(keep))
     }
 
@@ -119,7 +130,7 @@ pub fn finish_pending(dir: &Path, environment: &Environment) -> Result<bool, Res
     }
     let claimed = Instance::claim(data_dir);
     let _instance = claimed.map_err(|error| of_path(data_dir, io::Error::other(error.to_string())))?;
-    finish(data_dir)?;
+    finish(dir, data_dir)?;
     Ok(true)
 }
 
@@ -132,13 +143,19 @@ pub fn kept_before_restores(data_dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Every step may have been done before, and any of them may be the last one that is done.
-fn finish(data_dir: &Path) -> Result<(), RestoreError> {
+fn finish(config_dir: &Path, data_dir: &Path) -> Result<(), RestoreError> {
     let pending = data_dir.join(PENDING);
     let plan = fs::read(pending.join(PLAN)).and_then(|text| Ok(serde_json::from_slice::<Plan>(&text)?));
     let plan = plan.map_err(|error| of_path(&pending.join(PLAN), error))?;
     let keep = data_dir.join(&plan.keep);
+    let is_right = plan.check(config_dir).and_then(|()| {
+        [&pending, &pending.join(CONFIG), &pending.join(DATA), &keep]
+            .into_iter()
+            .try_for_each(|dir| no_link(dir))
+    });
+    is_right.map_err(|error| of_path(&pending, error))?;
     create_private_dir(&keep).map_err(|error| of_path(&keep, error))?;
-    put_configuration(&pending.join(CONFIG), &plan.config_dir)?;
+    put_configuration(&pending.join(CONFIG), config_dir)?;
     for name in &plan.gone {
         let place = data_dir.join(name);
         put_aside(&place, &keep.join(name)).map_err(|error| of_path(&place, error))?;
@@ -162,14 +179,45 @@ fn finish(data_dir: &Path) -> Result<(), RestoreError> {
     done().map_err(|error| of_path(&pending, error))
 }
 
+impl Plan {
+    /// Root may be who finishes it, and others than root may write into the data directory: so a plan cannot say that files
+    /// go elsewhere than to where whoever finishes it works.
+    fn check(&self, config_dir: &Path) -> io::Result<()> {
+        if absolute(&self.config_dir) != absolute(config_dir) {
+            return Err(io::Error::other(format!(
+                "it is to replace the configuration in {}, not in {}: name that one with --config",
+                self.config_dir.display(),
+                config_dir.display()
+            )));
+        }
+        let is_name = |name: &String| Path::new(name).file_name().is_some_and(|last| last == name.as_str());
+        match [&self.keep].into_iter().chain(&self.gone).find(|name| !is_name(name)) {
+            Some(name) => Err(io::Error::other(format!(
+                "it names {name:?}, which leads elsewhere: no restore made it, so move it away"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn no_link(path: &Path) -> io::Result<()> {
+    if path.is_symlink() {
+        return Err(io::Error::other(format!(
+            "{} is a link, which no restore makes: move it away",
+            path.display()
+        )));
+    }
+    Ok(())
+}
+
 /// The settings first: they say where the rest of a restore that is cut short is found.
 fn put_configuration(staged: &Path, config_dir: &Path) -> Result<(), RestoreError> {
     create_config_dir(config_dir).map_err(|error| of_path(config_dir, error))?;
+    let mut files = files_below(staged, Path::new("")).map_err(|error| of_path(staged, error))?;
     let server = config_dir.join(SERVER_FILE);
     if !staged.join(SERVER_FILE).exists() {
         remove(&server).map_err(|error| of_path(&server, error))?;
     }
-    let mut files = files_below(staged, Path::new("")).map_err(|error| of_path(staged, error))?;
     files.sort_by_key(|path| {
         let first = [SERVER_FILE, DEVICES_FILE, CONNECTIONS_FILE];
         first.iter().position(|name| path == Path::new(name)).unwrap_or(first.len())
@@ -256,6 +304,7 @@ fn files_below(root: &Path, below: &Path) -> io::Result<Vec<PathBuf>> {
         if entry.file_type()?.is_dir() {
             files.extend(files_below(root, &path)?);
         } else {
+            no_link(&entry.path())?;
             files.push(path);
         }
     }
@@ -342,15 +391,19 @@ fn not_begun(path: &Path, error: io::Error) -> RestoreError {
 impl fmt::Display for RestoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, error, has_begun } = self;
+        let advice = match error.kind() {
+            // It says itself what to do.
+            ErrorKind::Other => String::new(),
+            _ => format!("; {}", advice(error)),
+        };
         if !has_begun {
-            return write!(f, "{}: {error}; {}; nothing was changed", path.display(), advice(error));
+            return write!(f, "{}: {error}{advice}; nothing was changed", path.display());
         }
         write!(
             f,
-            "the restore of a backup could not be finished: {}: {error}; {}. Then run `ior-bridge restore --finish` as root, or \
+            "the restore of a backup could not be finished: {}: {error}{advice}. Then run `ior-bridge restore --finish` as root, or \
              as who owns these files: until it is finished, nothing runs",
-            path.display(),
-            advice(error)
+            path.display()
         )
     }
 }
@@ -358,158 +411,4 @@ impl fmt::Display for RestoreError {
 impl std::error::Error for RestoreError {}
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    /// What was there, and what is to come: names and contents, in `config` and `data`.
-    const OLD: [(&str, &str); 7] = [
-        ("config/devices.json", "old devices"),
-        ("config/connections.json", "old connections"),
-        ("config/server.json", "old server"),
-        ("data/secret.key", "old key"),
-        ("data/ca/ca.crt", "old ca"),
-        ("data/store/store.db", "old store"),
-        ("data/rotation.json", "old rotation"),
-    ];
-    const NEW: [(&str, &str); 7] = [
-        ("config/devices.json", "new devices"),
-        ("config/connections.json", "new connections"),
-        ("config/schema/devices.schema.json", "new schema"),
-        ("data/secret.key", "new key"),
-        ("data/store/store.db", "new store"),
-        ("data/pairs.json", "new pairs"),
-        ("data/tls/own.pem", "new pem"),
-    ];
-
-    struct World(tempfile::TempDir);
-
-    impl World {
-        /// With a restore that is committed, of which nothing is done.
-        fn pending() -> Self {
-            let world = Self(tempfile::tempdir().unwrap());
-            world.put("", &OLD);
-            world.put("data/restore/", &NEW);
-            let [config_dir, pending] = ["config", "data/restore"].map(|name| world.path(name));
-            let gone = gone(&names(&pending.join(DATA)).unwrap());
-            let plan = Plan { config_dir, keep: "before".to_owned(), gone };
-            fs::write(pending.join(PLAN), serde_json::to_vec(&plan).unwrap()).unwrap();
-            world.put(
-                "data/restore/before/",
-                &[("devices.json", "old devices"), ("server.json", "old server")],
-            );
-            world
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.0.path().join(name)
-        }
-
-        fn put(&self, below: &str, files: &[(&str, &str)]) {
-            for (name, contents) in files {
-                let path = self.path(&format!("{below}{name}"));
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, contents).unwrap();
-            }
-        }
-
-        fn files(&self) -> BTreeMap<String, String> {
-            let files = files_below(self.0.path(), Path::new("")).unwrap();
-            let read = |path: PathBuf| {
-                (path.display().to_string(), fs::read_to_string(self.0.path().join(path)).unwrap())
-            };
-            files.into_iter().map(read).collect()
-        }
-    }
-
-    fn all_new() -> BTreeMap<String, String> {
-        let kept = [
-            ("data/before/config/devices.json", "old devices"),
-            ("data/before/config/server.json", "old server"),
-            ("data/before/secret.key", "old key"),
-            ("data/before/ca/ca.crt", "old ca"),
-            ("data/before/store/store.db", "old store"),
-            ("data/before/rotation.json", "old rotation"),
-        ];
-        NEW.into_iter().chain(kept).map(|(name, contents)| (name.to_owned(), contents.to_owned())).collect()
-    }
-
-    #[test]
-    fn what_is_cut_short_after_any_step_is_finished() {
-        let mut steps = names(&World::pending().path("data/restore/data")).unwrap();
-        steps.extend(["ca".to_owned(), "rotation.json".to_owned()]);
-        // Before and after the configuration, then after every name, and in the middle of every name.
-        for done in 0..=2 * steps.len() + 1 {
-            let world = World::pending();
-            let [data, staged, keep] =
-                ["data", "data/restore/data", "data/before"].map(|name| world.path(name));
-            if done > 0 {
-                create_private_dir(&keep).unwrap();
-                put_configuration(&world.path("data/restore/config"), &world.path("config")).unwrap();
-            }
-            for (number, name) in steps.iter().enumerate() {
-                if done > 2 * number + 2 {
-                    replace(&staged, &data, &keep, name).unwrap();
-                } else if done == 2 * number + 2 {
-                    put_aside(&data.join(name), &keep.join(name)).unwrap();
-                }
-            }
-            finish(&data).unwrap();
-            assert_eq!(world.files(), all_new(), "after {done} steps");
-        }
-    }
-
-    #[test]
-    fn what_was_made_in_the_middle_gives_way() {
-        let world = World::pending();
-        let [data, keep] = ["data", "data/before"].map(|name| world.path(name));
-        create_private_dir(&keep).unwrap();
-        for name in ["secret.key", "store"] {
-            fs::rename(data.join(name), keep.join(name)).unwrap();
-        }
-        world.put("data/", &[("secret.key", "another key"), ("store/store.db", "another store")]);
-        finish(&data).unwrap();
-        assert_eq!(world.files(), all_new());
-    }
-
-    #[test]
-    fn a_start_finishes_what_was_cut_short_and_once_only() {
-        let world = World::pending();
-        fs::remove_file(world.path("config/server.json")).unwrap();
-        let environment = Environment::new();
-        assert!(finish_pending(&world.path("config"), &environment).unwrap());
-        assert!(!finish_pending(&world.path("config"), &environment).unwrap());
-        assert_eq!(fs::read_to_string(world.path("data/secret.key")).unwrap(), "new key");
-    }
-
-    #[test]
-    fn nothing_begins_that_cannot_be_finished() {
-        let world = World(tempfile::tempdir().unwrap());
-        world.put("", &OLD);
-        world.put("", &[("config/schema", "not a directory")]);
-        let before = world.files();
-        let [config, data] = ["config", "data"].map(|name| world.path(name));
-        let dir = tempfile::Builder::new().prefix("restore.new-").tempdir_in(&data).unwrap();
-        let name = dir.path().strip_prefix(world.0.path()).unwrap().display().to_string();
-        world.put(&format!("{name}/"), &NEW);
-        let error = Staged { dir }.put_in_place(&config, &data).unwrap_err().to_string();
-        assert!(error.contains("config/schema") && error.ends_with("nothing was changed"), "{error}");
-        assert_eq!(world.files(), before);
-    }
-
-    #[test]
-    fn configuration_files_keep_their_mode_and_stay_links() {
-        let world = World::pending();
-        let [devices, elsewhere] = ["config/devices.json", "elsewhere.json"].map(|name| world.path(name));
-        fs::rename(&devices, &elsewhere).unwrap();
-        fs::set_permissions(&elsewhere, Permissions::from_mode(0o640)).unwrap();
-        std::os::unix::fs::symlink(&elsewhere, &devices).unwrap();
-        finish(&world.path("data")).unwrap();
-        assert!(devices.is_symlink());
-        assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "new devices");
-        assert_eq!(fs::metadata(&elsewhere).unwrap().permissions().mode() & 0o777, 0o640);
-    }
-}
+mod tests;

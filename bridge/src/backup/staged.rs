@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, Permissions},
+    fs::{self, File, Permissions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -21,8 +21,8 @@ use crate::{
     registry::{CONNECTIONS_FILE, DEVICES_FILE},
     rotation::Rotation,
     secrets::{KEY_FILE, Secrets, create_private_dir},
-    settings::{Environment, STORE_DIR, Settings},
-    storage::advice,
+    settings::{Environment, SERVER_FILE, STORE_DIR, Settings},
+    storage::{SPARE, advice, free},
     tls::{self, CA_DIR},
 };
 
@@ -37,9 +37,6 @@ const CREDENTIALS: &str = "/run/credentials";
 /// Largest file but those of the store, in bytes.
 const MAX_FILE: u64 = 16 << 20;
 
-/// Free bytes that a restore leaves.
-const SPARE: u64 = 16 << 20;
-
 /// An archive that was read from its beginning to its end, and what it would make of this machine.
 pub struct Checked {
     /// What it says of itself.
@@ -51,6 +48,8 @@ pub struct Checked {
 /// The same, unpacked. Removed when dropped.
 pub struct Staged {
     pub(super) dir: TempDir,
+    /// On the data directory itself: one restore at a time unpacks there.
+    pub(super) _lock: File,
 }
 
 impl Checked {
@@ -64,8 +63,9 @@ impl Checked {
         let open = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
         let manifest = archive::read(open, Kind::Backup, u64::MAX, |path, length, contents| {
             check_file(path, length)?;
-            match path.split_once('/') {
-                Some((CONFIG, _)) => write(scratch.path(), path, contents),
+            match path.strip_prefix(CONFIG).and_then(|path| path.strip_prefix('/')) {
+                // No more is looked at, and none of these is large.
+                Some(SERVER_FILE | DEVICES_FILE | CONNECTIONS_FILE) => write(scratch.path(), path, contents),
                 _ => Ok(()),
             }
         });
@@ -118,9 +118,18 @@ impl Staged {
         let unpacked = |error: io::Error| {
             format!("cannot be unpacked into {}: {error}; {}", data_dir.display(), advice(&error))
         };
+        let lock = File::open(data_dir).map_err(unpacked)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => {
+                format!(
+                    "cannot be unpacked: another restore is at work in {}: wait for it",
+                    data_dir.display()
+                )
+            }
+            TryLockError::Error(error) => unpacked(error),
+        })?;
         remove_unfinished(data_dir);
-        let space = rustix::fs::statvfs(data_dir).map_err(|error| unpacked(error.into()))?;
-        let free = space.f_bavail.saturating_mul(space.f_frsize).saturating_sub(SPARE);
+        let free = free(data_dir).map_err(unpacked)?.saturating_sub(SPARE);
         let dir = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(data_dir).map_err(unpacked)?;
         let open = File::open(file).map_err(|error| format!("cannot be read: {error}"))?;
         let read = archive::read(open, Kind::Backup, free, |path, length, contents| {
@@ -128,7 +137,7 @@ impl Staged {
             write(dir.path(), path, contents)
         });
         read.map_err(|error| error.to_string())?;
-        let staged = Self { dir };
+        let staged = Self { dir, _lock: lock };
         for name in [CONFIG, DATA] {
             create_private_dir(&staged.dir.path().join(name)).map_err(unpacked)?;
         }

@@ -68,7 +68,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let (keep, running) = match Instance::claim(&settings.data_dir) {
         Ok(_instance) => {
             let staged = Staged::unpack(file, settings).map_err(refused)?;
-            (staged.put_in_place(dir, &settings.data_dir).map_err(CommandError::failed)?, None)
+            (staged.put_in_place(dir, &settings.data_dir, || true).map_err(CommandError::failed)?, None)
         }
         Err(InstanceError::Taken { holder, .. }) => {
             let staged = Staged::unpack(file, settings).map_err(refused)?;
@@ -144,7 +144,7 @@ async fn while_it_stands_still(
     let stands_still = client.ask::<Hello>(&Request::Restore).await;
     stands_still.map_err(|error| CommandError::failed(format!("{error}. Nothing was changed")))?;
     // It goes on when the connection ends.
-    staged.put_in_place(dir, &settings.data_dir).map_err(CommandError::failed)
+    staged.put_in_place(dir, &settings.data_dir, || client.is_open()).map_err(CommandError::failed)
 }
 
 async fn wait_until_ready(settings: &Settings, holder: Holder, keep: &Path) -> Result<(), CommandError> {

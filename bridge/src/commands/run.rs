@@ -1,8 +1,8 @@
 //! `run`: the bridge itself.
 
+mod end;
+
 use std::{
-    fmt,
-    os::unix::process::CommandExt,
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -13,30 +13,33 @@ use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
+    task::JoinHandle,
     time::timeout,
 };
 
+use self::end::{End, Stop, start_again};
 use super::CommandError;
 use crate::{
     backup::{finish_pending, remove_leftovers},
     configuration::{Configuration, write_default},
-    control::{Bridge, Control, Pause, socket_path},
+    control::{Bridge, Control, socket_path},
     credentials::{self, CREDENTIALS_DIR, Issuer, Reach},
     diary::{Diary, Labels},
     instance::Instance,
     last_seen::LastSeen,
     leftovers,
     listeners::{Addresses, Opened},
-    logging, open_files,
+    logging::{self, Level},
+    open_files,
     pairs::Pairs,
     policy::{LivePolicy, Policy},
-    presence::Presence,
+    presence::{Presence, PresenceTopics},
     reload::{Reloader, Running},
     rotation::{Rotation, Rotations},
     secrets::{Secrets, create_private_dir},
     self_test::SelfTest,
     service_manager::ServiceManager,
-    settings::{Environment, LogFormat},
+    settings::{Environment, LogFormat, Settings},
     storage::{advice, probe},
     tls::Identity,
     watchdog::Watchdog,
@@ -63,77 +66,25 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     // First: until it is caught, this signal ends the process.
     let hangup = signal(SignalKind::hangup()).map_err(CommandError::failed)?;
     let mut stop = Stop::new().map_err(CommandError::failed)?;
-    // What was to be replaced and is not yet comes before all that reads it.
-    let restored = finish_pending(dir, environment).map_err(CommandError::failed)?;
-    let new = write_default(dir).map_err(CommandError::failed)?;
-    let configuration = Configuration::load(dir, environment)?;
+    let (configuration, level) = configure(args, dir, environment)?;
     let Configuration { settings, registry, .. } = &configuration;
-    let level = logging::start(&settings.log, args.log_format)
-        .map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
-    if restored {
-        tracing::info!("the restore of a backup was interrupted: it is finished now");
-    }
-    if new {
-        tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
-    }
-    open_files::raise(&settings.limits);
 
     // Before anything is written: what another process is working with must not be touched.
     let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
     remove_leftovers(&settings.data_dir);
     leftovers::remove(dir);
     let listeners = Opened::open(settings).await.map_err(CommandError::failed)?;
-
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
     let identity = Identity::load(settings, SystemTime::now())?;
     write_credentials(&configuration, &secrets, &listeners.addresses(), &identity)?;
 
-    let policy = Policy::new(registry, secrets.clone(), &rotation, settings);
-    let pairs = Pairs::load(&settings.data_dir).map_err(CommandError::failed)?;
-    // By the first one, what an earlier run kept is taken over.
-    let (first, next) = match pairs.without_changed(registry) {
-        None => (policy, None),
-        Some(without) => (Policy::new(&without, secrets.clone(), &rotation, settings), Some(policy)),
-    };
-    let rotations = Arc::new(Rotations::new(&settings.data_dir, rotation));
-    let live = LivePolicy::new(first, Arc::clone(&rotations));
-    let store = settings.store();
-    if let Some(store) = &store {
-        let directory = &store.directory;
-        // Others must not read messages, whoever made the data directory.
-        create_private_dir(directory).map_err(|error| {
-            CommandError::failed(format!("{}: {error}; {}", directory.display(), advice(&error)))
-        })?;
-    }
-    let broker = Broker::start(Arc::new(live.clone()), settings.limits.for_broker(), store.as_ref())
-        .map(Arc::new)
-        .map_err(|error| cannot_start(&settings.data_dir, &error))?;
-    let mut is_gone = true;
-    if let Some(next) = next {
-        is_gone = broker.reconsider().await.is_committed;
-        live.replace(next);
-    }
-    // Not before what was said in another pair is gone for good: else the next start would not know that it has to go.
-    if is_gone && Pairs::of(registry) != pairs {
-        Pairs::of(registry).save(&settings.data_dir).map_err(CommandError::failed)?;
-    }
+    let Core { broker, live, rotations } = Core::start(&configuration, &secrets, rotation).await?;
     // Before anything follows what happens: neither the log nor presence shall tell of it.
-    let self_test = SelfTest::new(registry, &secrets).map_err(CommandError::failed)?;
-    let limits = settings.limits.for_broker();
-    let took = self_test.run(&broker, &live, &limits).await.map_err(CommandError::failed)?;
-    broker.forget_counts();
-    tracing::info!("self-test passed in {} ms", took.as_millis());
-
+    test_itself(&configuration, &secrets, &broker, &live).await?;
     let labels = Labels::new(registry);
-    let (diary_goes_on, diary_ends) = oneshot::channel();
-    let diary = tokio::spawn(Diary::new(labels.clone()).run(broker.events(), diary_ends));
-    let (presence, topics) = Presence::start(Arc::clone(&broker), registry).await;
-    tokio::spawn(presence.run(broker.events()));
-    tokio::spawn(Arc::clone(&rotations).keep());
-    let last_seen = Arc::new(LastSeen::restore(&settings.data_dir, Arc::clone(&broker)));
-    tokio::spawn(Arc::clone(&last_seen).keep());
+    let (followers, presence) = Followers::start(&broker, &configuration, &labels, &rotations).await;
 
     let control = Control::open(&socket_path(settings)).await.map_err(CommandError::failed)?;
     let current = Arc::new(ArcSwap::from_pointee(configuration.clone()));
@@ -146,12 +97,12 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         configuration,
         environment: environment.clone(),
         secrets,
-        rotations: Arc::clone(&rotations),
+        rotations,
         live,
         broker: Arc::clone(&broker),
         identity,
         listeners,
-        presence: topics,
+        presence,
         labels,
         level,
         current: Arc::clone(&current),
@@ -172,48 +123,44 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         .map_err(|error| CommandError::failed(format!("cannot start the watchdog: {error}")))?;
     tracing::info!("{ready}");
     manager.ready();
+
     let end = tokio::select! {
         signal = stop.wait() => End::Signal(signal),
         Some(pause) = pause.recv() => End::Pause(pause),
         never = reloader.run(hangup) => match never {},
     };
     tracing::info!("{end}: stopping");
-    match &end {
-        End::Signal(_) => manager.stopping(),
-        // The process stays, and is ready again.
-        End::Pause(_) => manager.pausing(),
-    }
+    end.tell(&manager);
     control.stop().await;
     drop(watchdog);
     broker.stop().await;
-    drop(diary_goes_on);
-    // An error says that it takes too long, or panicked: what it has to say is not worth waiting for.
-    let _ = timeout(LAST_ENTRIES, diary).await;
-    if let Err(error) = rotations.save() {
-        tracing::warn!("when previous passwords were used last cannot be written: {error}");
-    }
-    if let Err(error) = last_seen.save() {
-        tracing::warn!("when devices were seen last cannot be written: {error}");
-    }
+    followers.stop().await;
     match end {
         End::Signal(_) => Ok(()),
         End::Pause(pause) => start_again(pause, &mut stop).await,
     }
 }
 
-/// Stands still until that is over, then becomes a bridge that has just been started: the process stays the same, for
-/// whoever looks after it.
-async fn start_again(pause: Pause, stop: &mut Stop) -> Result<(), CommandError> {
-    // Whoever asked may be gone.
-    let _ = pause.stopped.send(());
-    tokio::select! {
-        _ = stop.wait() => return Ok(()),
-        _ = pause.go_on => {}
+/// The configuration, once it is the one that shall run, and the log that it asks for.
+fn configure(
+    args: &Args,
+    dir: &Path,
+    environment: &Environment,
+) -> Result<(Configuration, Level), CommandError> {
+    // What was to be replaced and is not yet comes before all that reads it.
+    let restored = finish_pending(dir, environment).map_err(CommandError::failed)?;
+    let new = write_default(dir).map_err(CommandError::failed)?;
+    let configuration = Configuration::load(dir, environment)?;
+    let level = logging::start(&configuration.settings.log, args.log_format)
+        .map_err(|error| CommandError::usage(format!("RUST_LOG: {error}")))?;
+    if restored {
+        tracing::info!("the restore of a backup was interrupted: it is finished now");
     }
-    tracing::info!("starting again");
-    let program = std::env::current_exe().map_err(CommandError::failed)?;
-    let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
-    Err(CommandError::failed(format!("{} cannot be started again: {error}", program.display())))
+    if new {
+        tracing::info!("there was no configuration: wrote the default one to {}", dir.display());
+    }
+    open_files::raise(&configuration.settings.limits);
+    Ok((configuration, level))
 }
 
 fn write_credentials(
@@ -241,6 +188,58 @@ fn write_credentials(
     Ok(())
 }
 
+/// The broker, and what it decides by.
+struct Core {
+    broker: Arc<Broker>,
+    live: LivePolicy,
+    rotations: Arc<Rotations>,
+}
+
+impl Core {
+    /// Takes over what an earlier run kept, without what was said in pairs that are others now.
+    async fn start(
+        configuration: &Configuration,
+        secrets: &Secrets,
+        rotation: Rotation,
+    ) -> Result<Self, CommandError> {
+        let Configuration { settings, registry, .. } = configuration;
+        let policy = Policy::new(registry, secrets.clone(), &rotation, settings);
+        let pairs = Pairs::load(&settings.data_dir).map_err(CommandError::failed)?;
+        // By the first one, what an earlier run kept is taken over.
+        let (first, next) = match pairs.without_changed(registry) {
+            None => (policy, None),
+            Some(without) => (Policy::new(&without, secrets.clone(), &rotation, settings), Some(policy)),
+        };
+        let rotations = Arc::new(Rotations::new(&settings.data_dir, rotation));
+        let live = LivePolicy::new(first, Arc::clone(&rotations));
+        let broker = start_broker(settings, &live)?;
+        let mut is_gone = true;
+        if let Some(next) = next {
+            is_gone = broker.reconsider().await.is_committed;
+            live.replace(next);
+        }
+        // Not before what was said in another pair is gone for good: else the next start would not know that it has to go.
+        if is_gone && Pairs::of(registry) != pairs {
+            Pairs::of(registry).save(&settings.data_dir).map_err(CommandError::failed)?;
+        }
+        Ok(Self { broker, live, rotations })
+    }
+}
+
+fn start_broker(settings: &Settings, live: &LivePolicy) -> Result<Arc<Broker>, CommandError> {
+    let store = settings.store();
+    if let Some(store) = &store {
+        let directory = &store.directory;
+        // Others must not read messages, whoever made the data directory.
+        create_private_dir(directory).map_err(|error| {
+            CommandError::failed(format!("{}: {error}; {}", directory.display(), advice(&error)))
+        })?;
+    }
+    Broker::start(Arc::new(live.clone()), settings.limits.for_broker(), store.as_ref())
+        .map(Arc::new)
+        .map_err(|error| cannot_start(&settings.data_dir, &error))
+}
+
 /// What the store says of a full or failing disk is what SQLite says, and not what to do about it.
 fn cannot_start(data_dir: &Path, error: &StartError) -> CommandError {
     match probe(data_dir) {
@@ -251,36 +250,57 @@ fn cannot_start(data_dir: &Path, error: &StartError) -> CommandError {
     }
 }
 
-/// Why the bridge stops.
-enum End {
-    Signal(&'static str),
-    Pause(Pause),
+/// Proves the rules with packets, and forgets that it did.
+async fn test_itself(
+    configuration: &Configuration,
+    secrets: &Secrets,
+    broker: &Arc<Broker>,
+    live: &LivePolicy,
+) -> Result<(), CommandError> {
+    let self_test = SelfTest::new(&configuration.registry, secrets).map_err(CommandError::failed)?;
+    let limits = configuration.settings.limits.for_broker();
+    let took = self_test.run(broker, live, &limits).await.map_err(CommandError::failed)?;
+    broker.forget_counts();
+    tracing::info!("self-test passed in {} ms", took.as_millis());
+    Ok(())
 }
 
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Signal(signal) => signal,
-            Self::Pause(_) => "a backup is restored",
-        })
+/// Those who follow what happens, and write it down at the end.
+struct Followers {
+    diary: JoinHandle<()>,
+    diary_goes_on: oneshot::Sender<()>,
+    rotations: Arc<Rotations>,
+    last_seen: Arc<LastSeen>,
+}
+
+impl Followers {
+    async fn start(
+        broker: &Arc<Broker>,
+        configuration: &Configuration,
+        labels: &Labels,
+        rotations: &Arc<Rotations>,
+    ) -> (Self, PresenceTopics) {
+        let (diary_goes_on, diary_ends) = oneshot::channel();
+        let diary = tokio::spawn(Diary::new(labels.clone()).run(broker.events(), diary_ends));
+        let (presence, topics) = Presence::start(Arc::clone(broker), &configuration.registry).await;
+        tokio::spawn(presence.run(broker.events()));
+        tokio::spawn(Arc::clone(rotations).keep());
+        let last_seen = LastSeen::restore(&configuration.settings.data_dir, Arc::clone(broker));
+        let last_seen = Arc::new(last_seen);
+        tokio::spawn(Arc::clone(&last_seen).keep());
+        (Self { diary, diary_goes_on, rotations: Arc::clone(rotations), last_seen }, topics)
     }
-}
 
-/// The signals that end the bridge.
-struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "Ctrl-C",
+    /// When nothing happens any more.
+    async fn stop(self) {
+        drop(self.diary_goes_on);
+        // An error says that it takes too long, or panicked: what it has to say is not worth waiting for.
+        let _ = timeout(LAST_ENTRIES, self.diary).await;
+        if let Err(error) = self.rotations.save() {
+            tracing::warn!("when previous passwords were used last cannot be written: {error}");
+        }
+        if let Err(error) = self.last_seen.save() {
+            tracing::warn!("when devices were seen last cannot be written: {error}");
         }
     }
 }

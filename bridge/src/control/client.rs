@@ -1,7 +1,9 @@
 //! The commands' end of the control socket.
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Read},
+    os::{fd::AsFd, unix::net::UnixStream as StdStream},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +20,9 @@ use crate::commands::CommandError;
 
 /// How long the running bridge may take to answer.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// How long it may take to make what follows an answer.
+const MAKING_TIME: Duration = Duration::from_secs(600);
 
 /// A connection to the running bridge.
 pub struct Client {
@@ -103,12 +108,22 @@ impl Client {
         }
     }
 
+    /// Whether the bridge has not closed the connection yet, nor said more. Asked of the system itself: the runtime may not
+    /// have looked for a while.
+    pub fn is_open(&self) -> bool {
+        let stream = self.stream.get_ref().as_fd().try_clone_to_owned().map(StdStream::from);
+        let read = stream.and_then(|mut stream| stream.read(&mut [0]));
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// The next piece of what follows; an empty one behind the last.
     ///
     /// # Errors
     /// [`ControlError`].
     pub async fn piece<'a>(&mut self, buffer: &'a mut [u8; MAX_PIECE]) -> Result<&'a [u8], ControlError> {
-        let length = self.stream.read_u32().await.map_err(|error| self.failed(error))? as usize;
+        let length = timeout(MAKING_TIME, self.stream.read_u32()).await;
+        let length = length.map_err(|_| ControlError::Silent(self.path.clone()))?;
+        let length = length.map_err(|error| self.failed(error))? as usize;
         let piece = buffer.get_mut(..length).ok_or_else(|| {
             ControlError::OtherVersion(serde::de::Error::custom(format!("a piece of {length} bytes")))
         })?;

@@ -4,7 +4,6 @@ use std::{
 };
 
 use ior_broker::store::Snapshot;
-use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -19,7 +18,7 @@ use crate::{
     backup::{self, Parts, StoreFile},
     configuration::Configuration,
     control::{Bridge, MAX_PIECE},
-    storage::{SCARCE, advice},
+    storage::{SPARE, advice, free},
 };
 
 /// A backup begins. Pieces of the archive follow, each behind its length in four bytes, the most significant first; behind the
@@ -109,10 +108,9 @@ impl<'a> Contents<'a> {
     fn place(&self) -> Option<File> {
         let data_dir = &self.configuration.settings.data_dir;
         let length = self.parts.length() + self.store.as_ref().map_or(0, Snapshot::length);
-        let system = statvfs(data_dir).ok()?;
-        let free = system.f_bavail.saturating_mul(system.f_frsize);
+        let free = free(data_dir).ok()?;
         // Without a name: there is nothing to be left behind.
-        (free >= length.saturating_add(SCARCE)).then(|| tempfile::tempfile_in(data_dir).ok())?
+        (free >= length.saturating_add(SPARE)).then(|| tempfile::tempfile_in(data_dir).ok())?
     }
 }
 
