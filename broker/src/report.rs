@@ -28,7 +28,7 @@ pub struct SessionInfo {
     pub kept: bool,
     /// Topic Filters that it subscribes to.
     pub subscriptions: usize,
-    /// QoS 1 and 2 messages that wait or are in flight.
+    /// QoS 1 and 2 messages that wait, or were sent and have not arrived yet.
     pub pending: usize,
 }
 
@@ -75,11 +75,12 @@ pub struct FlowInfo {
     pub published: Traffic,
     /// When the last one of these arrived, in milliseconds since the Unix epoch.
     pub last: Option<u64>,
-    /// QoS 1 and 2 messages that were refused because a queue was full, or because no more are retained.
+    /// QoS 1 and 2 messages that were refused because a queue was full, because no more are retained, or because they could
+    /// not be kept. The latter are among those that were published, too.
     pub refused: u64,
     /// QoS 1 and 2 messages that its receivers' sessions lost: to newer ones, size or expiry.
     pub dropped: u64,
-    /// QoS 1 and 2 messages that wait to be sent, over all receivers.
+    /// QoS 1 and 2 messages that wait, or were sent and have not arrived yet, over all receivers.
     pub waiting: Totals,
 }
 
@@ -116,12 +117,13 @@ impl Broker {
         self.shared.forget_unknown_flows();
         let mut flows = self.shared.ledger.flows();
         for session in &sessions {
-            for (name, waiting) in session.outbound.lock().waiting() {
-                if !name.is_empty() && !self.shared.access.has_flow(name) {
+            let pending = session.outbound.lock().pending_of_flows();
+            for (name, waiting) in pending {
+                if !name.is_empty() && !self.shared.access.has_flow(&name) {
                     continue;
                 }
-                let known = flows.entry(Arc::clone(name));
-                let sum = &mut known.or_insert_with(|| FlowInfo::new(Arc::clone(name))).waiting;
+                let known = flows.entry(Arc::clone(&name));
+                let sum = &mut known.or_insert_with(|| FlowInfo::new(name)).waiting;
                 sum.messages += waiting.messages;
                 sum.bytes += waiting.bytes;
             }
@@ -159,6 +161,7 @@ impl SessionInfo {
             let lifetime = session.lifetime.lock();
             (lifetime.connection, lifetime.subscriptions.len())
         };
+        let pending = session.outbound.lock().pending_of_flows();
         Self {
             name: Arc::clone(&session.name),
             client_id: session.client_id.to_string(),
@@ -167,7 +170,7 @@ impl SessionInfo {
             last_heard: session.last_heard(),
             kept: session.slot.is_some(),
             subscriptions,
-            pending: session.outbound.lock().pending(),
+            pending: pending.iter().map(|(_, pending)| pending.messages as usize).sum(),
         }
     }
 }

@@ -41,8 +41,8 @@ pub struct Answer {
 
 /// What is answered.
 pub enum What {
-    /// PUBACK or PUBREC.
-    Publish { qos: QoS, packet_id: PacketId, reason: ReasonCode },
+    /// PUBACK or PUBREC, for a message of the flow with this name unless it is a duplicate.
+    Publish { qos: QoS, packet_id: PacketId, reason: ReasonCode, flow: Option<Arc<str>> },
     /// PUBCOMP.
     PubComp { packet_id: PacketId, reason: ReasonCode },
     /// SUBACK.
@@ -110,7 +110,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         self.session.bell.register(cx.waker());
         while let Some((outcome, Answer { what, receipt, .. })) = self.answers.pop_due() {
             match what {
-                What::Publish { qos, packet_id, reason } => {
+                What::Publish { qos, packet_id, reason, flow } => {
+                    if let Some(flow) = flow.filter(|_| outcome == Outcome::Refused) {
+                        self.session.inbound.lock().count_refused(&flow);
+                    }
                     self.answer_publish(qos, packet_id, reason, &receipt, outcome)?;
                 }
                 What::PubComp { packet_id, reason } => self.answer_pubrel(packet_id, reason, outcome)?,

@@ -125,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 self.acknowledge(publish.qos, packet_id, ReasonCode::Success)?;
             }
             (Some(packet_id), Err(Some(receipt))) => {
-                self.acknowledge_when_kept(publish.qos, packet_id, ReasonCode::Success, receipt, 0);
+                self.acknowledge_when_kept(publish.qos, packet_id, ReasonCode::Success, receipt, None);
             }
             (Some(packet_id), Ok((message, flow))) => {
                 return self.route(publish, packet_id, &message, &flow);
@@ -146,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         let routed = match self.shared.route(message, &publisher, &mut self.matches) {
             Ok(routed) => routed,
             Err(Full(limit)) => {
-                self.session.inbound.lock().count_refused(flow);
+                self.session.inbound.lock().count_refused(&flow.name);
                 self.shared.tell_full(&self.session.name, message.topic(), limit);
                 let what = "a queue for its message is full, and MQTT 3.1.1 cannot say so";
                 return self.refuse_publish(publish, ReasonCode::QuotaExceeded, what);
@@ -165,7 +165,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         match routed.receipt {
             None => self.acknowledge(publish.qos, packet_id, reason)?,
             Some(receipt) => {
-                self.acknowledge_when_kept(publish.qos, packet_id, reason, receipt, message.size());
+                let routed = Some((message, flow));
+                self.acknowledge_when_kept(publish.qos, packet_id, reason, receipt, routed);
             }
         }
         Ok(())
@@ -177,9 +178,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         packet_id: PacketId,
         reason: ReasonCode,
         receipt: Arc<Receipt>,
-        bytes: usize,
+        routed: Option<(&Message, &Flow)>,
     ) {
-        self.answers.push(Answer { receipt, what: What::Publish { qos, packet_id, reason }, bytes });
+        let bytes = routed.map_or(0, |(message, _)| message.size());
+        let flow = routed.map(|(_, flow)| Arc::clone(&flow.name));
+        self.answers.push(Answer { receipt, what: What::Publish { qos, packet_id, reason, flow }, bytes });
     }
 
     /// PUBREL: PUBCOMP once it is kept that the identifier is free. One that is free already is no exception: what
@@ -260,7 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             let receipt = Receipt::new(&self.session.bell);
             receipt.settle(true);
             self.session.inbound.lock().hold(qos);
-            self.acknowledge_when_kept(qos, packet_id, reason, receipt, 0);
+            self.acknowledge_when_kept(qos, packet_id, reason, receipt, None);
             return Ok(());
         }
         self.write_acknowledgement(qos, packet_id, reason)

@@ -148,14 +148,20 @@ impl Assured {
         self.flows.take_dropped()
     }
 
-    /// What waits of each flow.
-    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, Totals)> {
-        self.flows.waiting()
+    /// What of each flow waits, or was sent and has not arrived yet.
+    pub fn pending_of_flows<'a>(
+        &'a self,
+        in_flight: impl Iterator<Item = &'a Entry>,
+    ) -> Vec<(Arc<str>, Totals)> {
+        self.flows.pending(in_flight.chain(self.waiting.iter().filter(|entry| entry.again)))
     }
 
     /// How many messages wait, those that are sent again included.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.flows.messages() + self.waiting.again()
+        let waiting = self.flows.pending(std::iter::empty());
+        let again = self.waiting.iter().filter(|entry| entry.again).count();
+        waiting.iter().map(|(_, waiting)| waiting.messages as usize).sum::<usize>() + again
     }
 
     /// Messages below were sent before the connection that is, or comes next.

@@ -83,7 +83,6 @@ impl Entry {
 pub struct Entries {
     list: VecDeque<Entry>,
     bytes: usize,
-    again: usize,
 }
 
 impl Entries {
@@ -95,11 +94,6 @@ impl Entries {
     /// What [`Entry::size`] says of all.
     pub fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// How many of them are sent again.
-    pub fn again(&self) -> usize {
-        self.again
     }
 
     /// The first.
@@ -177,7 +171,6 @@ impl Entries {
     fn take_at(&mut self, at: Option<usize>) -> Option<Entry> {
         let entry = self.list.remove(at?)?;
         self.bytes -= entry.size();
-        self.again -= usize::from(entry.again);
         if self.list.is_empty() && self.list.capacity() > KEPT_CAPACITY {
             self.list = VecDeque::new();
         }
@@ -186,6 +179,5 @@ impl Entries {
 
     fn count_in(&mut self, entry: &Entry) {
         self.bytes += entry.size();
-        self.again += usize::from(entry.again);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::entry::Entry;
 use crate::{
     access::Flow,
     limits::{FlowLimits, Limit},
@@ -158,12 +159,20 @@ impl Flows {
         lost.map(|flow| (Arc::clone(&flow.name), std::mem::take(&mut flow.dropped))).collect()
     }
 
-    /// What waits of each flow of which something does.
-    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, Totals)> {
-        let waiting = self.uses.iter().filter(|flow| flow.waiting.messages > 0);
-        waiting.map(|FlowUse { name, waiting, .. }| {
-            (name, Totals { messages: waiting.messages as u64, bytes: waiting.bytes as u64 })
-        })
+    /// What waits of each flow of which something does, together with messages that do not count any more. One that was
+    /// released has arrived.
+    pub fn pending<'a>(&self, others: impl Iterator<Item = &'a Entry>) -> Vec<(Arc<str>, Totals)> {
+        let mut uses: Vec<_> = self.uses.iter().map(|flow| flow.waiting).collect();
+        for entry in others.filter(|entry| entry.message().is_some()) {
+            let pending = &mut uses[entry.flow.0 as usize];
+            pending.messages += 1;
+            pending.bytes += entry.size();
+        }
+        let pending = self.uses.iter().zip(uses).filter(|(_, pending)| pending.messages > 0);
+        let pending = pending.map(|(FlowUse { name, .. }, Use { messages, bytes })| {
+            (Arc::clone(name), Totals { messages: messages as u64, bytes: bytes as u64 })
+        });
+        pending.collect()
     }
 
     /// Nothing waits.
@@ -171,11 +180,6 @@ impl Flows {
         for flow in &mut self.uses {
             flow.waiting = Use::default();
         }
-    }
-
-    /// How many messages wait, of all flows.
-    pub fn messages(&self) -> usize {
-        self.uses.iter().map(|flow| flow.waiting.messages).sum()
     }
 
     /// By how much a flow exceeds its limits, if one does.

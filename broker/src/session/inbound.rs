@@ -119,8 +119,8 @@ impl Inbound {
         self.published.count(flow, payload, now);
     }
 
-    /// A message was refused for want of room: counts it.
-    pub fn count_refused(&mut self, flow: &Flow) {
+    /// A message of the flow with this name was refused for want of room: counts it.
+    pub fn count_refused(&mut self, flow: &Arc<str>) {
         self.published.count_refused(flow);
     }
 

@@ -330,6 +330,7 @@ impl Outbound {
     }
 
     /// How many QoS 1 and 2 messages wait or are in flight.
+    #[cfg(test)]
     pub fn pending(&self) -> usize {
         self.assured.len() + self.window.len()
     }
@@ -350,9 +351,9 @@ impl Outbound {
         std::mem::take(&mut self.sent)
     }
 
-    /// The QoS 1 and 2 messages that wait to be sent, by the name of their flow.
-    pub fn waiting(&self) -> impl Iterator<Item = (&Arc<str>, Totals)> {
-        self.assured.waiting()
+    /// The QoS 1 and 2 messages that wait, or were sent and have not arrived yet, by the name of their flow.
+    pub fn pending_of_flows(&self) -> Vec<(Arc<str>, Totals)> {
+        self.assured.pending_of_flows(self.window.iter())
     }
 
     /// How often limits of this session acted since the last call.

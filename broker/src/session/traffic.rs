@@ -32,7 +32,7 @@ pub struct PublishedInFlow {
     pub taken: Traffic,
     /// When the last one was, in milliseconds since the Unix epoch.
     pub last: Option<u64>,
-    /// Messages that were refused because a queue was full, or because no more are retained.
+    /// Messages that were refused because a queue was full, because no more are retained, or because they could not be kept.
     pub refused: u64,
 }
 
@@ -55,20 +55,20 @@ impl Published {
     /// A message was taken.
     pub fn count(&mut self, flow: &Flow, payload: &[u8], now: u64) {
         self.total.count(payload);
-        let flow = self.find(flow);
+        let flow = self.find(&flow.name);
         flow.taken.count(payload);
         flow.last = Some(now);
     }
 
-    /// A message was refused.
-    pub fn count_refused(&mut self, flow: &Flow) {
+    /// A message of the flow with this name was refused.
+    pub fn count_refused(&mut self, flow: &Arc<str>) {
         self.find(flow).refused += 1;
     }
 
-    fn find(&mut self, flow: &Flow) -> &mut PublishedInFlow {
-        let same = |known: &PublishedInFlow| Arc::ptr_eq(&known.name, &flow.name) || known.name == flow.name;
+    fn find(&mut self, name: &Arc<str>) -> &mut PublishedInFlow {
+        let same = |known: &PublishedInFlow| Arc::ptr_eq(&known.name, name) || known.name == *name;
         let at = self.flows.iter().position(same).unwrap_or_else(|| {
-            let name = Arc::clone(&flow.name);
+            let name = Arc::clone(name);
             self.flows.push(PublishedInFlow { name, taken: Traffic::default(), last: None, refused: 0 });
             self.flows.len() - 1
         });

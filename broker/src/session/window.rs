@@ -60,6 +60,11 @@ impl Window {
         may_be && self.entries.iter().any(|in_flight| in_flight.entry.packet_id() == next.packet_id())
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().map(|in_flight| &in_flight.entry)
+    }
+
     /// The oldest in flight.
     pub fn first(&self) -> Option<Sequence> {
         self.entries.front().map(|in_flight| in_flight.entry.sequence)

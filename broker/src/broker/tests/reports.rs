@@ -78,6 +78,18 @@ async fn a_flow_tells_what_was_published_what_waits_and_what_was_lost() {
 
         let mut hears = world.connect(by("b", "hears", 60)).await;
         for _ in 0..2 {
+            assert!(matches!(hears.next().await, Some(Packet::Publish(_))));
+        }
+        assert_eq!(
+            world.flow("x").waiting,
+            waiting,
+            "the flow has as much as its receiver: it is on its way"
+        );
+        drop(hears);
+        world.until(|broker| !broker.is_online("b")).await;
+        assert_eq!(world.flow("x").waiting, waiting, "it will be sent again");
+        let mut hears = world.connect(by("b", "hears", 60)).await;
+        for _ in 0..2 {
             hears.message().await;
         }
         world.until(|broker| broker.sessions().iter().all(|session| session.pending == 0)).await;
