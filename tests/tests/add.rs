@@ -136,6 +136,11 @@ fn what_would_be_wrong_changes_nothing() {
         (&["connection", "two", "1"], "two and 1 are connected already"),
         (&["connection", "1", "tow"], "no device \"tow\" of the user \"default\": did you mean \"two\"?"),
         (&["connection", "1", "two", "--id", "a/b"], "a connection id cannot contain '/'"),
+        (
+            &["connection", "1", "two", "--name", "🤖"],
+            "has none of A-Z a-z 0-9; give one with --id, such as --id",
+        ),
+        (&["connection", "1", "two", "--name", &long[..70]], "longer than 64 characters; give one with --id"),
         (&["connection", "1"], "required arguments were not provided"),
         (&["devcie", "1"], "a similar subcommand exists: 'device'"),
     ] {

@@ -80,9 +80,11 @@ fn a_bridge_of_another_version_is_told_from_one_that_fails() {
             "",
             "{\"done\":{\"any",
         ] {
-            let (mut stream, _) = listener.accept().unwrap();
-            BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
-            stream.write_all(answer.as_bytes()).unwrap();
+            for _ in ["hello", "status"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
         }
     });
     let json = world.run(&["status", "--json"]);

@@ -36,6 +36,7 @@ fn a_full_disk_refuses_what_cannot_be_kept_and_recovers() {
     assert!((0..10_000).any(|_| kept.offer(&bridge, 1) == 0x97), "small messages are kept on a full disk");
     online.assert_goes_on();
     bridge.process().wait_for(CANNOT, DEADLINE, |line| (line.contains(CANNOT)).then_some(()));
+    assert_refusals_are_told_by_connection(&bridge);
     let check = bridge.world().run(&["check"]);
     assert_eq!(check.status.code(), Some(1), "{check:?}");
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
@@ -324,6 +325,18 @@ fn a_publisher_that_returns_while_its_message_is_synced_gets_its_answer() {
     }
     once.dedup();
     assert_eq!(once.len(), 12);
+}
+
+/// Whatever was refused is told where it was refused, and that nothing can be kept before all else.
+#[track_caller]
+fn assert_refusals_are_told_by_connection(bridge: &Bridge) {
+    let status = bridge.world().run(&["status", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    let not_kept = report["totals"]["not_kept"].as_u64().unwrap();
+    let refused = not_kept + report["totals"]["queue_full"].as_u64().unwrap();
+    assert!(not_kept > 0 && report["connections"][0]["from_to"]["refused"] == refused, "{report:#}");
+    let text = String::from_utf8(bridge.world().run(&["status"]).stdout).unwrap();
+    assert!(text.lines().nth(1).unwrap().contains(CANNOT), "{text}");
 }
 
 /// A connection whose two devices are online, with persistent sessions.

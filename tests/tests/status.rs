@@ -7,7 +7,7 @@ use std::{
     fs,
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -221,6 +221,53 @@ fn who_may_not_open_the_socket_is_told_what_to_do() {
     let said = String::from_utf8(denied.stderr).unwrap();
     assert_eq!(denied.status.code(), Some(1), "{said}");
     assert!(said.contains("which you may not open: run this with sudo"), "{said}");
+}
+
+/// `status` and `watch` have nothing to tell; what stands in the files can be told.
+#[test]
+fn a_bridge_that_hangs_is_told_soon_and_does_not_hide_the_files() {
+    let bridge = two_users().start();
+    bridge.process().pause();
+    let run = |arguments: &'static [&'static str]| bridge.world().run(arguments);
+    let commands = [
+        &["devices"][..],
+        &["connections"],
+        &["status"],
+        &["watch"],
+        &["store", "stats"],
+        &["backup", "backup.tar.gz"],
+    ];
+    let outputs = std::thread::scope(|scope| {
+        let running = commands.map(|arguments| scope.spawn(move || run(arguments)));
+        running.map(|command| command.join().unwrap())
+    });
+    bridge.process().resume();
+    for (arguments, output) in commands.iter().zip(&outputs) {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("the running bridge does not answer through"), "{arguments:?}: {said}");
+        let in_files = matches!(arguments, ["devices"] | ["connections"]);
+        assert_eq!(output.status.success(), in_files, "{arguments:?}: {said}");
+        assert_eq!(said.contains("this is what the files in"), in_files, "{arguments:?}: {said}");
+    }
+    assert!(succeeded(&outputs[0]).contains("Master 1") && succeeded(&outputs[1]).contains("connection-1"));
+}
+
+#[test]
+fn a_wide_terminal_is_used_and_a_pipe_is_not() {
+    let world = World::durable();
+    let name = "A name of sixty letters and more, which does not fit into eighty columns";
+    world.configure(&json!([{ "code": 1, "name": name, "type": "Pi" }]), &json!([]));
+    let command = format!("{} --config {} devices", binary().display(), world.config().display());
+    let shown = |columns: u16| {
+        let command = format!("stty cols {columns}; {command}");
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+        succeeded(&script.stdin(Stdio::null()).output().unwrap())
+    };
+    assert!(shown(160).contains(name), "{}", shown(160));
+    for narrow in [shown(80), shown(40), succeeded(&world.run(&["devices"]))] {
+        assert!(narrow.contains("A name of sixty") && !narrow.contains(name), "{narrow}");
+    }
 }
 
 fn two_users() -> World {

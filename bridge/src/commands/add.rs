@@ -11,7 +11,7 @@ use super::{
     print, print_json,
 };
 use crate::{
-    registry::{DEFAULT_USER, Device, DeviceCode, End, MAX_LABEL, Registry, id_from_name},
+    registry::{DEFAULT_USER, Device, DeviceCode, End, MAX_LABEL, Registry, id_from_name, why_no_id},
     settings::Environment,
 };
 
@@ -119,6 +119,9 @@ async fn add_connection(args: &ConnectionArgs, mut edit: Edit) -> Result<(), Com
     let from = find_device_of(registry, &args.from, args.user.as_deref())?;
     let to = find_device_of(registry, &args.to, Some(&from.user))?;
     let name = args.name.clone().unwrap_or_else(|| default_name(registry, from, to));
+    if args.id.is_none() && id_from_name(&name).is_none() {
+        return Err(without_id(&name));
+    }
     let mut entry = vec![("name", json!(name)), ("from", from.code.to_json()), ("to", to.code.to_json())];
     entry.extend(args.id.as_ref().map(|id| ("id", json!(id))));
     if &*from.user != DEFAULT_USER {
@@ -139,6 +142,14 @@ fn default_name(registry: &Registry, from: &Device, to: &Device) -> String {
     };
     let of_names = format!("{} - {}", from.name, to.name);
     if is_free(&of_names) { of_names } else { format!("{} - {}", from.code, to.code) }
+}
+
+/// Says with which option an id is given, instead of what to write into the file.
+fn without_id(name: &str) -> CommandError {
+    let why = why_no_id(name);
+    CommandError::usage(format!(
+        "no id can be made from the name {name:?}: {why}; give one with --id, such as --id connection-1; nothing was changed"
+    ))
 }
 
 fn connection_text(done: &Done) -> Result<String, CommandError> {

@@ -11,7 +11,7 @@ use super::{
     running::Inventory,
     status::waiting,
     table::{Column, grid},
-    words::{ago_or_never, messages, number, short_id, size},
+    words::{Style, ago_or_never, messages, number, short_id, size},
 };
 use crate::{
     report::{Connection, Direction, Endpoint, Time},
@@ -39,7 +39,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         None if args.json => {
             print_json(&json!({ "running": inventory.running, "connections": inventory.connections }))
         }
-        None => print(&list(&inventory)),
+        None => print(&list(&inventory, Style::of_stdout())),
         Some(wanted) => {
             let connection = meant(&inventory.connections, wanted)?;
             if args.json { print_json(&json!(connection)) } else { print(&detail(connection, Time::now())) }
@@ -58,7 +58,7 @@ fn meant<'a>(connections: &'a [Connection], wanted: &str) -> Result<&'a Connecti
     find("connection", known, wanted, None)
 }
 
-fn list(inventory: &Inventory) -> String {
+fn list(inventory: &Inventory, style: Style) -> String {
     if inventory.connections.is_empty() {
         return "There are no connections: no two devices can exchange a byte.\n".to_owned();
     }
@@ -76,9 +76,9 @@ fn list(inventory: &Inventory) -> String {
             let [published, waiting] = sums.map(number);
             [id, from, to, published, waiting]
         };
-        grid(columns, &inventory.connections.iter().map(row).collect::<Vec<_>>(), 0)
+        grid(columns, &inventory.connections.iter().map(row).collect::<Vec<_>>(), style.width())
     } else {
-        grid([id, from, to], &inventory.connections.iter().map(ends).collect::<Vec<_>>(), 0)
+        grid([id, from, to], &inventory.connections.iter().map(ends).collect::<Vec<_>>(), style.width())
     };
     lines.join("\n") + "\n"
 }

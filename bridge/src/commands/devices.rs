@@ -77,7 +77,7 @@ fn list(inventory: &Inventory, style: Style, now: Time) -> String {
     let rows: Vec<_> = inventory.devices.iter().map(row).collect();
     let width = if inventory.running { style.dot_width() } else { 0 };
     let mut text = String::new();
-    for (index, line) in grid(columns, &rows, width).into_iter().enumerate() {
+    for (index, line) in grid(columns, &rows, style.width() - width).into_iter().enumerate() {
         let dot = match index.checked_sub(1) {
             Some(device) => style.dot(&inventory.devices[device]),
             None => " ".repeat(width),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::CommandError;
 use crate::{
     configuration::Configuration,
-    control::{Client, Request, socket_path},
+    control::{Client, ControlError, Request, socket_path},
     instance::Instance,
     report::{Connection, Device, Status},
     settings::{Environment, Settings},
@@ -17,9 +17,9 @@ pub(super) struct Running {
     settings: Settings,
 }
 
-/// Devices and connections, from the running bridge, or from the files if there is none.
+/// Devices and connections, from the running bridge, or from the files if there is none that answers.
 pub(super) struct Inventory {
-    /// Whether a bridge is running, and what follows is what it says.
+    /// Whether what follows is what a running bridge says.
     pub running: bool,
     pub devices: Vec<Device>,
     pub connections: Vec<Connection>,
@@ -66,12 +66,18 @@ impl Running {
 impl Inventory {
     /// Says on standard error if it is from the files.
     pub async fn take(dir: &Path, environment: &Environment) -> Result<Self, CommandError> {
-        if let Some(mut client) = Running::find(dir, environment)?.connect().await? {
-            let Status { devices, connections, .. } = client.ask(&Request::Status).await?;
-            return Ok(Self { running: true, devices, connections });
-        }
+        let settings = Settings::load(dir, environment)?;
+        let why = match Client::connect(&socket_path(&settings)).await {
+            Ok(Some(mut client)) => {
+                let Status { devices, connections, .. } = client.ask(&Request::Status).await?;
+                return Ok(Self { running: true, devices, connections });
+            }
+            Ok(None) => "no bridge is running".to_owned(),
+            Err(silent @ ControlError::Silent(_)) => silent.to_string(),
+            Err(error) => return Err(error.into()),
+        };
         let registry = Configuration::load(dir, environment)?.registry;
-        eprintln!("note: no bridge is running: this is what the files in {} say", dir.display());
+        eprintln!("note: {why}: this is what the files in {} say", dir.display());
         Ok(Self {
             running: false,
             devices: Device::all(&registry, None),

@@ -7,10 +7,10 @@ use serde_json::Value;
 use super::{
     CommandError, print, print_json,
     running::Running,
-    table::{Column, WIDTH, grid},
+    table::{Column, grid},
     words::{
         Colour, Style, ago, ago_or_never, clip, count, messages, number, short_id, short_name, size, span,
-        state,
+        state, width,
     },
 };
 use crate::{
@@ -55,7 +55,7 @@ fn text(status: &Status, style: Style, now: Time) -> String {
     lines.push(String::new());
     lines.extend(devices(&status.devices, style, now));
     lines.push(String::new());
-    lines.extend(connections(&status.connections, now));
+    lines.extend(connections(&status.connections, style, now));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -69,33 +69,39 @@ fn overview(status: &Status, style: Style, now: Time) -> Vec<String> {
         bridge.pid,
         span(Duration::from_secs(bridge.uptime))
     )];
-    let listeners: Vec<_> =
-        listeners.iter().map(|listener| format!("{} {}", listener.name, listener.address)).collect();
-    wrap(&mut lines, "listeners", &listeners);
-    store_lines(&mut lines, store, style, now);
+    let mut add = |key: &str, words: Vec<String>| lines.extend(wrap(key, &words, style.width()));
+    let listeners = listeners.iter().map(|listener| format!("{} {}", listener.name, listener.address));
+    add("listeners", listed(listeners));
+    add("store", listed(stored(store, now)));
     let online = format!("{} of {} online", totals.devices_online, devices.len());
-    wrap(&mut lines, "devices", &[online, count(totals.sessions as u64, "session")]);
-    wrap(&mut lines, "since start", &counted(totals));
+    add("devices", listed([online, count(totals.sessions as u64, "session")]));
+    add("since start", listed(counted(totals)));
     if !totals.limits.is_empty() {
-        wrap(&mut lines, "limits hit", &acted(&totals.limits));
+        add("limits hit", listed(acted(&totals.limits)));
     }
+    // Before all else: no message that has to be kept is taken.
+    lines.splice(1..1, failing(store, style));
     lines
 }
 
-fn store_lines(lines: &mut Vec<String>, store: &Store, style: Style, now: Time) {
+/// That nothing can be kept, and why, if it is so.
+fn failing(store: &Store, style: Style) -> Vec<String> {
+    let Some(why) = store.disk.as_ref().and_then(|disk| disk.failing.as_ref()) else { return Vec::new() };
+    let words: Vec<_> =
+        format!("messages cannot be kept: {why}").split_whitespace().map(str::to_owned).collect();
+    wrap("FAILING", &words, style.width()).iter().map(|line| style.paint(Colour::Red, line)).collect()
+}
+
+fn stored(store: &Store, now: Time) -> Vec<String> {
     let Some(disk) = &store.disk else {
-        return wrap(lines, "store", &[format!("{}, nothing survives a restart", store.durability)]);
+        return vec![store.durability.clone(), "nothing survives a restart".to_owned()];
     };
     let free = if disk.free_bytes > 0 { format!(" ({} free)", size(disk.free_bytes)) } else { String::new() };
     let written = match disk.last_commit {
         Some(then) => format!("written {}", ago(then, now)),
         None => "nothing written yet".to_owned(),
     };
-    wrap(lines, "store", &[store.durability.clone(), size(disk.bytes) + &free, written]);
-    if let Some(why) = &disk.failing {
-        let failing = style.paint(Colour::Red, "messages cannot be kept");
-        lines.push(format!("{:KEY$}{failing}: {why}", ""));
-    }
+    vec![store.durability.clone(), size(disk.bytes) + &free, written]
 }
 
 /// What happened, and what went wrong if anything did.
@@ -117,19 +123,31 @@ fn acted(limits: &BTreeMap<String, u64>) -> Vec<String> {
     limits.iter().map(|(limit, times)| format!("{limit} {}", number(*times))).collect()
 }
 
-/// Words with commas between them, on as many lines as they need.
-fn wrap(lines: &mut Vec<String>, key: &str, words: &[String]) {
-    let mut line = format!("{key:KEY$}");
-    for (index, word) in words.iter().enumerate() {
-        let comma = if index + 1 < words.len() { "," } else { "" };
-        let length = line.chars().count();
-        if length > KEY && length + 1 + word.chars().count() + comma.len() > WIDTH {
-            lines.push(std::mem::replace(&mut line, " ".repeat(KEY)));
-        }
-        let space = if line.chars().count() > KEY { " " } else { "" };
-        line.push_str(&format!("{space}{word}{comma}"));
+/// With commas between them.
+fn listed(things: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut things: Vec<_> = things.into_iter().map(|thing| thing + ",").collect();
+    if let Some(last) = things.last_mut() {
+        last.pop();
     }
-    lines.push(line);
+    things
+}
+
+/// Words behind what they are about, on as many lines as they need.
+fn wrap(key: &str, words: &[String], most: usize) -> Vec<String> {
+    let mut lines = vec![format!("{key:KEY$}")];
+    let mut place = 0;
+    for word in words {
+        if place > 0 && KEY + place + 1 + width(word) > most {
+            lines.push(" ".repeat(KEY));
+            place = 0;
+        }
+        if let Some(line) = lines.last_mut() {
+            let space = if place > 0 { " " } else { "" };
+            line.push_str(&format!("{space}{word}"));
+            place += space.len() + width(word);
+        }
+    }
+    lines
 }
 
 /// A line for each device, and one below for each of its sessions.
@@ -159,38 +177,38 @@ fn devices(devices: &[Device], style: Style, now: Time) -> Vec<String> {
         ]
     };
     let rows: Vec<_> = devices.iter().map(row).collect();
-    let mut grid = grid(columns, &rows, style.dot_width()).into_iter();
+    let mut grid = grid(columns, &rows, style.width() - style.dot_width()).into_iter();
     let indent = " ".repeat(style.dot_width());
     let mut lines: Vec<_> = grid.next().map(|header| format!("{indent}{header}")).into_iter().collect();
     for (device, line) in devices.iter().zip(grid) {
         lines.push(style.dot(device) + &line);
         let sessions = device.live.iter().flat_map(|live| &live.sessions);
         lines.extend(
-            sessions.map(|session| format!("{indent}  {}", brief(session, WIDTH - indent.len() - 2))),
+            sessions.map(|session| format!("{indent}  {}", brief(session, style.width() - indent.len() - 2))),
         );
     }
     lines
 }
 
 /// One line about a session, at most so wide.
-fn brief(session: &Session, width: usize) -> String {
+fn brief(session: &Session, most: usize) -> String {
     let how = match &session.link {
         Some(link) => {
             format!(" from {}, {}, MQTT {}", link.address, link.transport, link.protocol)
         }
         None => format!(" is away, {} waiting", messages(session.queued as u64)),
     };
-    let left = width.saturating_sub(how.chars().count() + 2);
-    format!("{:?}{how}", clip(&session.client_id, left))
+    let left = most.saturating_sub(width(&how) + 2);
+    format!("\"{}\"{how}", clip(&session.client_id.escape_debug().to_string(), left))
 }
 
 /// Two lines for each connection, one for each direction.
-fn connections(connections: &[Connection], now: Time) -> Vec<String> {
+fn connections(connections: &[Connection], style: Style, now: Time) -> Vec<String> {
     if connections.is_empty() {
         return vec!["There are no connections: no two devices can exchange a byte.".to_owned()];
     }
     let columns = [
-        Column::words("CONNECTION"),
+        Column::keys("CONNECTION"),
         Column::words("DIRECTION"),
         Column::numbers("MESSAGES"),
         Column::numbers("LAST"),
@@ -214,7 +232,7 @@ fn connections(connections: &[Connection], now: Time) -> Vec<String> {
         rows.push(row(short_id(connection), from, to, &live.from_to));
         rows.push(row(String::new(), to, from, &live.to_from));
     }
-    grid(columns, &rows, 0)
+    grid(columns, &rows, style.width())
 }
 
 /// Messages and bytes.
@@ -362,16 +380,38 @@ mod tests {
     #[test]
     fn nothing_is_wider_than_a_terminal_and_everything_is_aligned() {
         let text = |style| text(&status(), style, Time::from_unix_ms(NOW));
-        let plain = text(Style::new(false, false));
+        let plain = text(Style::plain());
         assert_eq!(plain, include_str!("../../tests/golden/status.txt"), "\n{plain}");
-        let terminal = text(Style::new(true, true));
+        let terminal = text(Style::of_terminal(true, 0));
         assert!(terminal.contains("\n● 4569") && terminal.contains("\n○ cccc"), "{terminal}");
         for line in plain.lines().chain(terminal.lines()) {
-            assert!(line.chars().count() <= WIDTH, "{line}");
+            assert!(width(line) <= 80, "{line}");
         }
-        let coloured = text(Style::new(true, false));
+        let coloured = text(Style::of_terminal(false, 0));
         assert!(coloured.contains("\n\x1b[32m●\x1b[0m 4569"), "{coloured:?}");
         assert!(!plain.contains('\x1b') && !terminal.contains('\x1b'), "what devices make up is escaped");
+    }
+
+    #[test]
+    fn a_store_that_fails_is_told_first_and_within_the_width() {
+        let mut status = status();
+        let disk = status.store.disk.as_mut().unwrap();
+        disk.failing = Some("no space left for the store: free some; it recovers by itself".to_owned());
+        let text = text(&status, Style::plain(), Time::from_unix_ms(NOW));
+        let lines: Vec<_> = text.lines().skip(1).take(3).collect();
+        let told = "FAILING      messages cannot be kept: no space left for the store: free some; it";
+        assert_eq!(lines[..2], [told, "             recovers by itself"]);
+        assert!(lines[2].starts_with("listeners"), "{text}");
+    }
+
+    #[test]
+    fn a_wide_terminal_is_used() {
+        let text = |columns| text(&status(), Style::of_terminal(true, columns), Time::from_unix_ms(NOW));
+        let long = &status().devices[0].name;
+        assert!(!text(80).contains(long), "80 columns are not enough");
+        assert!(text(200).contains(long) && text(200).contains(&"x".repeat(100)), "{}", text(200));
+        assert!(text(200).lines().any(|line| width(line) > 80));
+        assert_eq!(text(40), text(80), "a line that breaks is no easier to read than one that is wrapped");
     }
 
     #[test]

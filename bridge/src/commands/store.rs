@@ -191,7 +191,7 @@ fn salvaging(store: &Path) -> Result<Report, String> {
     Ok(Report { text, json, failure: None })
 }
 
-fn records_table(header: [&str; 3], one: &Records, other: &Records) -> String {
+fn records_table(header: [&'static str; 3], one: &Records, other: &Records) -> String {
     let row = |name: &str, one: u64, other: u64| [name.to_owned(), one.to_string(), other.to_string()];
     let rows = [
         row("sessions", one.sessions, other.sessions),

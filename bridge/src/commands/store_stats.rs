@@ -6,6 +6,7 @@ use super::{
     data_dir::rounded,
     store::{Report, alone},
     table::{Column, grid},
+    words::Style,
 };
 use crate::{
     control::{Client, Request, StoreContents, socket_path},
@@ -67,13 +68,13 @@ fn to_text(directory: &str, contents: &StoreContents) -> String {
     if !rows.is_empty() {
         text.push('\n');
         let columns = [
-            Column::whole("DEVICE"),
+            Column::keys("DEVICE"),
             Column::words("CLIENT"),
-            Column::whole("FLOW"),
+            Column::keys("FLOW"),
             Column::numbers("MESSAGES"),
             Column::numbers("BYTES"),
         ];
-        text.extend(grid(columns, &rows, 0).into_iter().map(|line| line + "\n"));
+        text.extend(grid(columns, &rows, Style::of_stdout().width()).into_iter().map(|line| line + "\n"));
     }
     text
 }

@@ -1,17 +1,17 @@
 //! Tables for people.
 
-use super::words::clip;
+use super::words::{clip, width};
 
-/// Widest line of a table, in columns, if the words allow it.
+/// Widest line of a table, in columns, if the words allow it and no terminal is wider.
 pub(super) const WIDTH: usize = 80;
 
-/// A column of a [`Grid`].
+/// A column of a [`grid`].
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     name: &'static str,
     align: Align,
-    /// Whether it gives way if the columns do not fit.
-    yields: Yields,
+    /// How narrow it gets if the columns do not fit; `None` if it does not give way.
+    narrowest: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,128 +20,138 @@ enum Align {
     Right,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Yields {
-    Never,
-    Last,
-    First,
-}
-
-/// Narrowest that a column gets that gives way.
-const NARROWEST: usize = 8;
-
 impl Column {
     /// For words, which are clipped if there is no place.
     pub const fn words(name: &'static str) -> Self {
-        Self { name, align: Align::Left, yields: Yields::First }
+        Self { name, align: Align::Left, narrowest: Some(8) }
     }
 
-    /// For what people have to write, which is clipped if all words are and there is still no place.
+    /// For what people have to write, of which more is left if there is no place.
     pub const fn keys(name: &'static str) -> Self {
-        Self { name, align: Align::Left, yields: Yields::Last }
+        Self { name, align: Align::Left, narrowest: Some(16) }
     }
 
     /// For words of which none may be missing.
     pub const fn whole(name: &'static str) -> Self {
-        Self { name, align: Align::Left, yields: Yields::Never }
+        Self { name, align: Align::Left, narrowest: None }
     }
 
     /// For numbers.
     pub const fn numbers(name: &'static str) -> Self {
-        Self { name, align: Align::Right, yields: Yields::Never }
+        Self { name, align: Align::Right, narrowest: None }
     }
 }
 
-/// Rows in aligned columns, the header first, each line without an end. If they do not fit behind `indent` characters,
-/// columns give way, the widest first, and what does not fit into them is clipped.
-pub(super) fn grid<const N: usize>(columns: [Column; N], rows: &[[String; N]], indent: usize) -> Vec<String> {
+/// Rows in aligned columns, the header first, each line without an end. If they do not fit into `room`, in columns of a
+/// terminal, the widest give way, and what does not fit into them is clipped.
+pub(super) fn grid<const N: usize>(columns: [Column; N], rows: &[[String; N]], room: usize) -> Vec<String> {
     let header = columns.map(|column| column.name.to_owned());
-    let lines: Vec<_> = [&header].into_iter().chain(rows).collect();
-    let mut widths = [0; N];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(*line) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    while indent + widths.iter().sum::<usize>() + 2 * N.saturating_sub(1) > WIDTH {
-        let yielding = |(column, width): (usize, &usize)| {
-            let yields = columns[column].yields;
-            (yields != Yields::Never && *width > NARROWEST).then_some((yields, *width, column))
-        };
-        match widths.iter().enumerate().filter_map(yielding).max() {
-            Some((_, _, column)) => widths[column] -= 1,
+    let lines = || [&header].into_iter().chain(rows);
+    let mut widths = widest(lines());
+    while sum(&widths) > room {
+        let yielding = widths.iter_mut().zip(columns);
+        let yielding =
+            yielding.filter(|(width, column)| column.narrowest.is_some_and(|least| **width > least));
+        match yielding.max_by_key(|(width, _)| **width) {
+            Some((width, _)) => *width -= 1,
             None => break,
         }
     }
     let show = |line: &[String; N]| {
-        let cells = line.iter().zip(widths).zip(columns).map(|((cell, width), column)| {
-            let cell = clip(cell, width);
+        let cells = line.iter().zip(widths).zip(columns).map(|((cell, most), column)| {
+            let cell = clip(cell, most);
+            let space = " ".repeat(most.saturating_sub(width(&cell)));
             match column.align {
-                Align::Left => format!("{cell:<width$}"),
-                Align::Right => format!("{cell:>width$}"),
+                Align::Left => cell + &space,
+                Align::Right => space + &cell,
             }
         });
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    lines.into_iter().map(show).collect()
+    lines().map(show).collect()
 }
 
 /// Rows in aligned columns. If they do not fit, every row becomes a block of lines, so that no topic is cut.
-pub(super) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> String {
-    let cells = || rows.iter().map(|row| row.each_ref().map(String::as_str)).chain([header]);
-    let mut widths = [0; N];
-    for row in cells() {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
+pub(super) fn table<const N: usize>(header: [&'static str; N], rows: &[[String; N]]) -> String {
+    let columns = header.map(Column::whole);
+    let lines = grid(columns, rows, WIDTH);
+    if lines.iter().all(|line| width(line) <= WIDTH) {
+        return lines.join("\n") + "\n";
     }
-    let mut text = String::new();
-    if widths.iter().sum::<usize>() + 2 * N.saturating_sub(1) <= WIDTH {
-        for row in [header].into_iter().chain(cells().take(rows.len())) {
-            let line: String =
-                row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  ")).collect();
-            text.push_str(line.trim_end());
-            text.push('\n');
+    let most = header.iter().map(|name| name.len()).max().unwrap_or(0);
+    let block = |row: &[String; N]| {
+        let lines = header.iter().zip(row).map(|(name, cell)| format!("{name:<most$}  {cell}\n"));
+        lines.collect::<String>() + "\n"
+    };
+    rows.iter().map(block).collect()
+}
+
+/// How wide the widest cell of each column is.
+fn widest<'a, const N: usize>(lines: impl Iterator<Item = &'a [String; N]>) -> [usize; N] {
+    lines.fold([0; N], |mut widths, line| {
+        for (most, cell) in widths.iter_mut().zip(line) {
+            *most = (*most).max(width(cell));
         }
-    } else {
-        let most = header.iter().map(|name| name.len()).max().unwrap_or(0);
-        for row in rows {
-            for (name, cell) in header.iter().zip(row) {
-                text.push_str(&format!("{name:<most$}  {cell}\n"));
-            }
-            text.push('\n');
-        }
-    }
-    text
+        widths
+    })
+}
+
+/// How wide a line is.
+fn sum<const N: usize>(widths: &[usize; N]) -> usize {
+    widths.iter().sum::<usize>() + 2 * N.saturating_sub(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn row<const N: usize>(cells: [&str; N]) -> [String; N] {
+        cells.map(str::to_owned)
+    }
+
     #[test]
     fn the_widest_words_give_way_and_numbers_never_do() {
         let columns = [Column::keys("CODE"), Column::words("NAME"), Column::numbers("N")];
-        let row = |code: &str, name: &str, number: &str| [code, name, number].map(str::to_owned);
-        let fits = grid(columns, &[row("4569", "a", "7"), row("1", "bb", "1000")], 0);
+        let fits = grid(columns, &[row(["4569", "a", "7"]), row(["1", "bb", "1000"])], 80);
         assert_eq!(fits, ["CODE  NAME     N", "4569  a        7", "1     bb    1000"]);
-        let wide = grid(columns, &[row("4569", &"x".repeat(100), "7")], 2);
+        let long = "x".repeat(100);
+        let wide = grid(columns, &[row(["4569", &long, "7"])], 78);
         assert_eq!(wide[1], format!("4569  {}…  7", "x".repeat(68)));
-        assert!(wide.iter().all(|line| line.chars().count() <= WIDTH - 2));
-        let keys = grid(columns, &[row(&"c".repeat(90), &"x".repeat(100), "7")], 0);
-        assert_eq!(keys[1], format!("{}…  xxxxxxx…  7", "c".repeat(66)));
+        let narrow = grid(columns, &[row([&long, &long, "7"])], 20);
+        assert_eq!(narrow[1], format!("{}…  xxxxxxx…  7", "x".repeat(15)), "more of what is written is left");
         let columns = [Column::whole("CODE"), Column::words("NAME"), Column::numbers("N")];
-        let code = "c".repeat(90);
-        let cannot = grid(columns, &[row(&code, &"x".repeat(100), "7")], 0);
-        assert_eq!(cannot[1], format!("{code}  xxxxxxx…  7"));
+        let cannot = grid(columns, &[row([&long, &long, "7"])], 80);
+        assert_eq!(cannot[1], format!("{long}  xxxxxxx…  7"));
+    }
+
+    #[test]
+    fn one_long_row_leaves_the_names_of_all_others() {
+        let columns = [Column::keys("DEVICE"), Column::words("NAME"), Column::whole("STATE")];
+        let long = format!("{}.{}", "u".repeat(32), "c".repeat(32));
+        let rows = [row([&long, "Device 1", "never seen"]), row(["4569", "Device 12", "never seen"])];
+        let shown = grid(columns, &rows, 80);
+        assert!(shown[1].ends_with("…  Device 1   never seen"), "{}", shown[1]);
+        assert!(shown[2].ends_with("   Device 12  never seen"), "{}", shown[2]);
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_of_a_terminal() {
+        let columns = [Column::words("NAME"), Column::numbers("N")];
+        let names = [row(["🤖 robot", "1"]), row(["ロボット", "2"]), row(["e\u{301}", "3"])];
+        let shown = grid(columns, &names, 80);
+        assert_eq!(shown, ["NAME      N", "🤖 robot  1", "ロボット  2", "e\u{301}         3"]);
+        let shown = grid(columns, &[row([&"ロ".repeat(60), "1"])], 80);
+        assert_eq!(shown[1], format!("{}…  1", "ロ".repeat(38)));
+        assert!(width(&shown[1]) <= 80);
+        let blocks = table(["A", "B"], &[row(["a", &"ロ".repeat(39)])]);
+        assert!(blocks.starts_with("A  a\nB  ロ"), "{blocks}");
     }
 
     #[test]
     fn aligns_columns_and_breaks_up_what_does_not_fit() {
-        let row = |a: &str, b: &str| [a.to_owned(), b.to_owned()];
-        let fits = table(["A", "LONG"], &[row("aaa", "b"), row("a", "bb")]);
+        let fits = table(["A", "LONG"], &[row(["aaa", "b"]), row(["a", "bb"])]);
         assert_eq!(fits, "A    LONG\naaa  b\na    bb\n");
         let wide = "x".repeat(79);
-        assert_eq!(table(["A", "LONG"], &[row("aaa", &wide)]), format!("A     aaa\nLONG  {wide}\n\n"));
+        assert_eq!(table(["A", "LONG"], &[row(["aaa", &wide])]), format!("A     aaa\nLONG  {wide}\n\n"));
     }
 }

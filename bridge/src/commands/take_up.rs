@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::CommandError;
 use crate::{
@@ -29,8 +29,6 @@ use crate::{
 const START: Duration = Duration::from_secs(15);
 /// How often it is looked whether it can.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a running bridge may take to say which it is.
-const HELLO: Duration = Duration::from_secs(5);
 
 /// Who is going to take a change up.
 #[derive(Debug)]
@@ -75,11 +73,9 @@ impl Taker {
         let socket = socket_path(settings);
         let until = Instant::now() + START;
         loop {
-            if let Some(mut client) = Client::connect(&socket).await? {
-                let hello = timeout(HELLO, client.ask(&Request::Hello)).await;
-                let hello: Hello = hello
-                    .unwrap_or_else(|_| Err(ControlError::Silent(socket.clone())))
-                    .map_err(|error| CommandError::failed(format!("{error}; nothing was changed")))?;
+            let unchanged = |error| CommandError::failed(format!("{error}; nothing was changed"));
+            if let Some(mut client) = Client::connect(&socket).await.map_err(unchanged)? {
+                let hello: Hello = client.ask(&Request::Hello).await.map_err(unchanged)?;
                 check_directory(&hello, dir)?;
                 let is_elsewhere = hello.data_dir != absolute(&settings.data_dir);
                 return Ok(Self::Bridge(RunningBridge { hello, socket, is_elsewhere }));

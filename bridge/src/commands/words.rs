@@ -2,13 +2,17 @@
 
 use std::{io::IsTerminal, time::Duration};
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::table::WIDTH;
 use crate::report::{Device, Time};
 
-/// Whether what is printed on standard output may be coloured.
+/// How wide what is printed on standard output may be, and whether it may be coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Style {
     is_terminal: bool,
     colours: bool,
+    width: usize,
 }
 
 /// How something is to be seen.
@@ -21,20 +25,30 @@ pub(super) enum Colour {
 }
 
 impl Style {
-    /// Colours only on a terminal, and not with `NO_COLOR`.
+    /// As wide as the terminal if that is wider than usual; colours only on a terminal, and not with `NO_COLOR`.
     pub fn of_stdout() -> Self {
+        let stdout = std::io::stdout();
+        if !stdout.is_terminal() {
+            return Self::plain();
+        }
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self::new(std::io::stdout().is_terminal(), no_color)
+        let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+        Self::of_terminal(no_color, columns)
     }
 
-    /// For a terminal, or for a file or program.
-    pub fn new(is_terminal: bool, no_color: bool) -> Self {
-        Self { is_terminal, colours: is_terminal && !no_color }
+    /// For a terminal with so many columns; 0 if nobody knows.
+    pub fn of_terminal(no_color: bool, columns: u16) -> Self {
+        Self { is_terminal: true, colours: !no_color, width: WIDTH.max(columns.into()) }
     }
 
-    /// For what goes into a file.
+    /// For what goes into a file, or to a program.
     pub fn plain() -> Self {
-        Self { is_terminal: false, colours: false }
+        Self { is_terminal: false, colours: false, width: WIDTH }
+    }
+
+    /// Widest line, in columns.
+    pub fn width(self) -> usize {
+        self.width
     }
 
     pub fn paint(self, colour: Colour, text: &str) -> String {
@@ -153,12 +167,28 @@ pub(super) fn messages(times: u64) -> String {
     count(times, "message")
 }
 
-/// Not longer than so many characters; what is cut off is told by an ellipsis.
+/// How many columns of a terminal it takes.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// Not wider than so many columns; what is cut off is told by an ellipsis.
 pub(super) fn clip(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+    if width(text) <= most {
         return text.to_owned();
     }
-    let mut clipped: String = text.chars().take(most.saturating_sub(1)).collect();
+    let mut left = most.saturating_sub(1);
+    let fits = |c: &char| {
+        let width = match c {
+            // Makes the character before it twice as wide.
+            '\u{fe0f}' => 1,
+            _ => c.width().unwrap_or(1),
+        };
+        let rest = left.checked_sub(width);
+        left = rest.unwrap_or(left);
+        rest.is_some()
+    };
+    let mut clipped: String = text.chars().take_while(fits).collect();
     clipped.push('…');
     clipped
 }
@@ -214,5 +244,9 @@ mod tests {
     fn what_does_not_fit_is_clipped() {
         assert_eq!(clip("Größe", 5), "Größe");
         assert_eq!(clip("Größer", 5), "Größ…");
+        assert_eq!(clip("ロボット", 8), "ロボット");
+        assert_eq!(clip("ロボット", 7), "ロボッ…");
+        assert_eq!(clip("ロボット", 6), "ロボ…", "half a character cannot be shown");
+        assert_eq!(width(&clip(&"❤\u{fe0f}".repeat(4), 6)), 6);
     }
 }

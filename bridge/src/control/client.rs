@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
@@ -18,7 +18,9 @@ use tokio::{
 use super::{Answer, MAX_ANSWER, MAX_PIECE, Request, reachable};
 use crate::commands::CommandError;
 
-/// How long the running bridge may take to answer.
+/// How long the running bridge may take to say that it is there.
+const GREETING_TIME: Duration = Duration::from_secs(5);
+/// How long it may take to answer, if it is there.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// How long it may take to make what follows an answer.
@@ -48,11 +50,21 @@ pub enum ControlError {
 }
 
 impl Client {
-    /// Connects; `None` if no bridge is running there.
+    /// Connects to a bridge that answers; `None` if none is running there. One that hangs is not waited for as long as an
+    /// answer may take.
     ///
     /// # Errors
-    /// There is a socket that cannot be connected to.
+    /// There is a socket that cannot be connected to, or nobody answers there.
     pub async fn connect(path: &Path) -> Result<Option<Self>, ControlError> {
+        let Some(mut greeted) = Self::open(path).await? else { return Ok(None) };
+        // Whatever it says: it is there.
+        if timeout(GREETING_TIME, greeted.exchange::<IgnoredAny>(&Request::Hello)).await.is_err() {
+            return Err(ControlError::Silent(path.to_owned()));
+        }
+        Self::open(path).await
+    }
+
+    async fn open(path: &Path) -> Result<Option<Self>, ControlError> {
         let connected = async {
             let (short, _dir) = reachable(path)?;
             UnixStream::connect(short).await
@@ -75,16 +87,17 @@ impl Client {
     /// # Errors
     /// [`ControlError`].
     pub async fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ControlError> {
-        let mut line = serde_json::to_vec(request).map_err(|error| self.failed(error.into()))?;
-        line.push(b'\n');
-        let asked = async {
-            self.stream.get_mut().write_all(&line).await.map_err(|error| self.failed(error))?;
-            self.line().await
-        };
-        match timeout(ANSWER_TIME, asked).await {
-            Ok(answer) => answer?.ok_or_else(|| self.failed(io::ErrorKind::UnexpectedEof.into())),
+        match timeout(ANSWER_TIME, self.exchange(request)).await {
+            Ok(answer) => answer,
             Err(_) => Err(ControlError::Silent(self.path.clone())),
         }
+    }
+
+    async fn exchange<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ControlError> {
+        let mut line = serde_json::to_vec(request).map_err(|error| self.failed(error.into()))?;
+        line.push(b'\n');
+        self.stream.get_mut().write_all(&line).await.map_err(|error| self.failed(error))?;
+        self.line().await?.ok_or_else(|| self.failed(io::ErrorKind::UnexpectedEof.into()))
     }
 
     /// The next report; `None` if the bridge has closed the connection.

@@ -10,7 +10,7 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
-pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError, id_from_name};
+pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError, id_from_name, why_no_id};
 pub use plain::{DEFAULT_USER, MAX_LABEL};
 
 use crate::{

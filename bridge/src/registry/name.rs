@@ -119,3 +119,12 @@ pub fn id_from_name(name: &str) -> Option<String> {
     slug.truncate(slug.trim_end_matches('-').len());
     check("the id", &slug, MAX_ID).is_ok().then_some(slug)
 }
+
+/// Why [`id_from_name`] makes none, for people.
+pub fn why_no_id(name: &str) -> String {
+    if name.contains(|c: char| c.is_ascii_alphanumeric()) {
+        format!("it would be longer than {MAX_ID} characters")
+    } else {
+        "the name has none of A-Z a-z 0-9".to_owned()
+    }
+}

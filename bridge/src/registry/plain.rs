@@ -272,10 +272,7 @@ fn id_from_name(reader: &mut Reader<'_>, name: &Spanned<String>) -> Option<Strin
     if let Some(id) = super::name::id_from_name(&name.value) {
         return Some(id);
     }
-    reader.problem(
-        &name.span,
-        "no id can be made from this name",
-        "add an id of A-Z a-z 0-9 _ -, such as \"id\": \"connection-1\"",
-    );
+    let problem = format!("no id can be made from this name: {}", super::why_no_id(&name.value));
+    reader.problem(&name.span, problem, "add an id of A-Z a-z 0-9 _ -, such as \"id\": \"connection-1\"");
     None
 }

@@ -270,7 +270,16 @@ fn connections_without_sense() {
             "two connections with the id \"a-1\"",
             "add another \"id\"",
         ),
-        (r#"{ "name": §"接続", "from": 4569, "to": 5412 }"#, "no id can be made", "\"id\": \"connection-1\""),
+        (
+            r#"{ "name": §"接続", "from": 4569, "to": 5412 }"#,
+            "no id can be made from this name: the name has none of A-Z a-z 0-9",
+            "\"id\": \"connection-1\"",
+        ),
+        (
+            r#"{ "name": §"a name of as many letters as this one has makes an id that is too long", "from": 4569, "to": 5412 }"#,
+            "no id can be made from this name: it would be longer than 64 characters",
+            "\"id\": \"connection-1\"",
+        ),
         (
             r#"{ "name": "a", "id": §"a/b", "from": 4569, "to": 5412 }"#,
             "cannot contain '/'",

@@ -250,7 +250,7 @@ pub struct Direction {
     pub last: Option<Time>,
     /// QoS 1 and 2 messages that wait for the other end or are on their way.
     pub waiting: Traffic,
-    /// QoS 1 and 2 messages that were refused because the queue was full.
+    /// QoS 1 and 2 messages that were refused because the queue was full, or because they could not be kept.
     pub refused: u64,
     /// Messages that made room for newer ones, or were too old.
     pub dropped: u64,
