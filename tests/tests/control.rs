@@ -94,8 +94,8 @@ fn a_bridge_of_another_version_is_told_from_one_that_fails() {
         "is of another version than this program (0.1.0): restart it",
         "error: it rains",
         "is of another version",
-        "cannot be asked",
-        "cannot be asked",
+        "has ended before it answered",
+        "has ended before it answered",
     ] {
         let output = world.run(&["status"]);
         let said = String::from_utf8(output.stderr).unwrap();

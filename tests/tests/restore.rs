@@ -1,13 +1,9 @@
-//! What backups and restores meet: a disk that is nearly full, others that restore, a program that was replaced while it ran.
+//! What restores meet: others that restore, a program that was replaced while it ran.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{fs, process::Command};
 
-use ior_tests::{
-    DEADLINE, World, binary,
-    faults::{Filler, may_mount},
-    process::Process,
-};
+use ior_tests::{DEADLINE, World, binary, process::Process};
 use tempfile::TempDir;
 
 #[test]
@@ -57,22 +53,4 @@ fn a_restore_leaves_alone_what_another_one_unpacks() {
     drop(other);
     bridge.world().succeed(&["restore", file, "--yes"]);
     assert!(!unpacked.exists());
-}
-
-#[test]
-fn a_backup_leaves_space_for_what_devices_say_meanwhile() {
-    if !may_mount("a_backup_leaves_space_for_what_devices_say_meanwhile") {
-        return;
-    }
-    let bridge = World::durable().on_small_disk(64 << 20).start();
-    let place = TempDir::new().unwrap();
-    let file = place.path().join("backup");
-    let file = file.to_str().unwrap();
-    let filler = Filler::take(&bridge.world().data(), 50 << 20);
-    let refused = bridge.world().run(&["backup", file]);
-    let said = String::from_utf8_lossy(&refused.stderr);
-    assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("less than 16 MiB are free") && said.contains("the disk is full"), "{said}");
-    drop(filler);
-    bridge.world().succeed(&["backup", file]);
 }
