@@ -23,6 +23,9 @@ const GREETING_TIME: Duration = Duration::from_secs(5);
 /// How long it may take to answer, if it is there.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
+/// How long it may take to make what follows an answer.
+const MAKING_TIME: Duration = Duration::from_secs(600);
+
 /// A connection to the running bridge.
 pub struct Client {
     stream: BufReader<UnixStream>,
@@ -131,7 +134,9 @@ impl Client {
     /// # Errors
     /// [`ControlError`].
     pub async fn piece<'a>(&mut self, buffer: &'a mut [u8; MAX_PIECE]) -> Result<&'a [u8], ControlError> {
-        let length = self.stream.read_u32().await.map_err(|error| self.failed(error))? as usize;
+        let length = timeout(MAKING_TIME, self.stream.read_u32()).await;
+        let length = length.map_err(|_| ControlError::Silent(self.path.clone()))?;
+        let length = length.map_err(|error| self.failed(error))? as usize;
         let piece = buffer.get_mut(..length).ok_or_else(|| {
             ControlError::OtherVersion(serde::de::Error::custom(format!("a piece of {length} bytes")))
         })?;

@@ -18,7 +18,7 @@ use crate::{
     backup::{self, Parts, StoreFile},
     configuration::Configuration,
     control::{Bridge, MAX_PIECE},
-    storage::{SCARCE, advice, free},
+    storage::{SPARE, advice, free},
 };
 
 /// A backup begins. Pieces of the archive follow, each behind its length in four bytes, the most significant first; behind the
@@ -110,7 +110,7 @@ impl<'a> Contents<'a> {
         let length = self.parts.length() + self.store.as_ref().map_or(0, Snapshot::length);
         let free = free(data_dir).ok()?;
         // Without a name: there is nothing to be left behind.
-        (free >= length.saturating_add(SCARCE)).then(|| tempfile::tempfile_in(data_dir).ok())?
+        (free >= length.saturating_add(SPARE)).then(|| tempfile::tempfile_in(data_dir).ok())?
     }
 }
 
