@@ -7,6 +7,25 @@ use ior_tests::{DEADLINE, World, binary, process::Process};
 use tempfile::TempDir;
 
 #[test]
+fn a_backup_with_a_faulty_configuration_is_warned_of_and_says_where_and_how_to_go_on() {
+    let bridge = World::durable().start();
+    bridge.world().write("devices.json", "{ \"devices\": 1 }");
+    let place = TempDir::new().unwrap();
+    let file = place.path().join("backup.tar.gz");
+    let made = bridge.world().run(&["backup", file.to_str().unwrap()]);
+    let warned = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success() && warned.contains("devices.json:1:14"), "{made:?}");
+    assert!(
+        warned.contains("warning: the configuration is not valid, so this backup cannot be restored"),
+        "{warned}"
+    );
+    let refused = World::durable().run(&["restore", file.to_str().unwrap(), "--yes"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("--> config/devices.json:1:14") && said.contains("copy data/secret.key"), "{said}");
+}
+
+#[test]
 fn a_bridge_whose_program_was_replaced_starts_again_with_what_is_restored() {
     let world = World::durable();
     let place = TempDir::new().unwrap();

@@ -80,7 +80,13 @@ impl Checked {
             }
         }
         let configuration = Configuration::load_as(&config, dir, environment).map_err(|problems| {
-            format!("holds a configuration that is not valid here:\n{}", problems.render(false))
+            // Where it was unpacked to is gone by now.
+            let problems = problems.render(false).replace(&config.display().to_string(), CONFIG);
+            format!(
+                "holds a configuration that is not valid here:\n{problems}\nIts files can be taken out by hand: `tar -xzf`; then mend \
+                 {CONFIG}/, put it in place, and copy {DATA}/{KEY_FILE} and {DATA}/{CA_DIR} into the data directory while no bridge \
+                 runs"
+            )
         })?;
         let checked = Self { manifest, configuration };
         checked.check_pair(dir)?;

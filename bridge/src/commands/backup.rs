@@ -13,6 +13,7 @@ use super::{CommandError, output::Output, print, print_json};
 use crate::{
     archive::Manifest,
     backup::{self, Parts, StoreFile},
+    configuration::Configuration,
     control::{self, Client, ControlError, MAX_PIECE, Request, socket_path},
     instance::{Holder, Instance, InstanceError},
     settings::{Environment, Settings},
@@ -54,6 +55,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         return Err(CommandError::usage("a terminal cannot show a backup: name a file"));
     }
     let settings = Settings::load(dir, environment)?;
+    warn_of_faults(dir, environment);
     if is_stdout {
         let (report, _) = make(dir, &settings, io::stdout().lock()).await?;
         return tell(&report);
@@ -62,6 +64,17 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let (report, _) = make(dir, &settings, out.file()).await?;
     out.persist()?;
     if args.json { print_json(&report.to_json(&args.file)) } else { print(&report.to_text(&args.file)) }
+}
+
+/// A running bridge goes on with what it read before, so nothing else may tell.
+fn warn_of_faults(dir: &Path, environment: &Environment) {
+    if let Err(problems) = Configuration::load(dir, environment) {
+        eprintln!(
+            "{}\nwarning: the configuration is not valid, so this backup cannot be restored as it is: put it right, and back up \
+             again",
+            problems.render_for_stderr()
+        );
+    }
 }
 
 /// By the running bridge if there is one, else from the files.
