@@ -80,7 +80,9 @@ fn a_bridge_of_another_version_is_told_from_one_that_fails() {
             "",
             "{\"done\":{\"any",
         ] {
-            for _ in ["hello", "status"] {
+            // Who is not even told which bridge it is asks no more.
+            let requests = if answer.ends_with('\n') { &["hello", "status"][..] } else { &["hello"] };
+            for _ in requests {
                 let (mut stream, _) = listener.accept().unwrap();
                 BufReader::new(stream.try_clone().unwrap()).read_line(&mut String::new()).unwrap();
                 stream.write_all(answer.as_bytes()).unwrap();

@@ -111,8 +111,9 @@ async fn from_bridge<W: Write>(
     mut out: W,
 ) -> Result<(Report, W), CommandError> {
     let socket = socket_path(settings);
-    let mut client = Client::connect(&socket).await?.ok_or_else(|| not_reached(holder, &socket))?;
     let not_made = |error: ControlError| CommandError::failed(format!("{error}. No backup was written"));
+    let client = Client::connect(&socket).await.map_err(not_made)?;
+    let mut client = client.ok_or_else(|| not_reached(holder, &socket))?;
     let control::Backup { elsewhere } = client.ask(&Request::Backup).await.map_err(not_made)?;
     let progress = progress(None);
     let mut buffer = Box::new([0; MAX_PIECE]);

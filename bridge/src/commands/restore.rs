@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{CommandError, backup::not_reached, confirm, print, print_json};
 use crate::{
     backup::{Checked, Staged, finish_pending, remove_leftovers},
-    control::{Client, Hello, Request, socket_path},
+    control::{Client, ControlError, Hello, Request, socket_path},
     instance::{Holder, Instance, InstanceError},
     settings::{Environment, Settings},
 };
@@ -140,9 +140,10 @@ async fn while_it_stands_still(
     dir: &Path,
 ) -> Result<PathBuf, CommandError> {
     let socket = socket_path(settings);
-    let mut client = Client::connect(&socket).await?.ok_or_else(|| not_reached(holder, &socket))?;
-    let stands_still = client.ask::<Hello>(&Request::Restore).await;
-    stands_still.map_err(|error| CommandError::failed(format!("{error}. Nothing was changed")))?;
+    let unchanged = |error: ControlError| CommandError::failed(format!("{error}. Nothing was changed"));
+    let client = Client::connect(&socket).await.map_err(unchanged)?;
+    let mut client = client.ok_or_else(|| not_reached(holder, &socket))?;
+    client.ask::<Hello>(&Request::Restore).await.map_err(unchanged)?;
     // It goes on when the connection ends.
     staged.put_in_place(dir, &settings.data_dir, || client.is_open()).map_err(CommandError::failed)
 }

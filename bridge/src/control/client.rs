@@ -57,11 +57,12 @@ impl Client {
     /// There is a socket that cannot be connected to, or nobody answers there.
     pub async fn connect(path: &Path) -> Result<Option<Self>, ControlError> {
         let Some(mut greeted) = Self::open(path).await? else { return Ok(None) };
-        // Whatever it says: it is there.
-        if timeout(GREETING_TIME, greeted.exchange::<IgnoredAny>(&Request::Hello)).await.is_err() {
-            return Err(ControlError::Silent(path.to_owned()));
+        match timeout(GREETING_TIME, greeted.exchange::<IgnoredAny>(&Request::Hello)).await {
+            Err(_) => Err(ControlError::Silent(path.to_owned())),
+            Ok(Err(ended @ ControlError::Ended(_))) => Err(ended),
+            // Whatever else it says: it is there.
+            Ok(_) => Self::open(path).await,
         }
-        Self::open(path).await
     }
 
     async fn open(path: &Path) -> Result<Option<Self>, ControlError> {
@@ -76,6 +77,8 @@ impl Client {
                 io::ErrorKind::PermissionDenied => Err(ControlError::NotAllowed(path.to_owned())),
                 // More wait to be accepted than may.
                 io::ErrorKind::WouldBlock => Err(ControlError::Silent(path.to_owned())),
+                // It ended before it had accepted.
+                io::ErrorKind::ConnectionReset => Err(ControlError::Ended(path.to_owned())),
                 _ => Err(ControlError::Failed(path.to_owned(), error)),
             },
         }
