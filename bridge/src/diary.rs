@@ -9,7 +9,7 @@ mod takeovers;
 use std::time::{Duration, Instant};
 
 use ior_broker::{
-    codec::{ReasonCode, Version},
+    codec::ReasonCode,
     events::{DisconnectCause, Event},
     limits::Limit,
 };
@@ -101,10 +101,6 @@ impl Diary {
                 if self.takeovers.are_going_on(name, client_id, Instant::now()) {
                     return;
                 }
-                let version = match version {
-                    Version::V311 => "3.1.1",
-                    Version::V5 => "5",
-                };
                 let session = if *session_present { ", session resumed" } else { "" };
                 let line = format!(
                     "{} connected from {peer} over {channel} with MQTT {version}, client id {}{session}",

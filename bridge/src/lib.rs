@@ -29,5 +29,6 @@ pub mod self_test;
 pub mod service_manager;
 pub mod settings;
 pub mod storage;
+mod terminal;
 pub mod tls;
 pub mod watchdog;

@@ -2,7 +2,7 @@
 
 mod text;
 
-use std::{io::IsTerminal, os::linux::fs::MetadataExt};
+use std::os::linux::fs::MetadataExt;
 
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::{
@@ -15,7 +15,10 @@ use tracing_subscriber::{
 };
 
 use self::text::{MessageOnly, Prioritised};
-use crate::settings::{Log, LogFormat};
+use crate::{
+    settings::{Log, LogFormat},
+    terminal::has_colours,
+};
 
 /// What stays off whatever is asked for: rumqttd's spans halve its throughput, and what rumqttc and notify complain of is
 /// judged by who uses them.
@@ -99,12 +102,10 @@ fn journal() -> Output {
 }
 
 fn lines() -> Output {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = std::io::stderr().is_terminal() && !no_color;
     fmt::layer()
         .fmt_fields(MessageOnly)
         .with_target(false)
-        .with_ansi(colours)
+        .with_ansi(has_colours(&std::io::stderr()))
         .with_writer(std::io::stderr)
         .boxed()
 }

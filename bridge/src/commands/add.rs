@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::{
     CommandError,
     edit::{Done, Edit, changed},
-    find::find_device_of,
     print, print_json,
 };
 use crate::{
-    registry::{DEFAULT_USER, Device, DeviceCode, End, MAX_LABEL, Registry, id_from_name, why_no_id},
+    registry::{
+        DEFAULT_USER, Device, DeviceCode, End, MAX_LABEL, Registry, find_device_of, id_from_name, why_no_id,
+    },
     settings::Environment,
 };
 

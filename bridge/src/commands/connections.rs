@@ -5,15 +5,14 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{
-    CommandError,
-    find::{Known, find},
-    print, print_json,
+    CommandError, print, print_json,
     running::Inventory,
     status::waiting,
     table::{Column, grid},
     words::{Style, ago_or_never, messages, number, short_id, size},
 };
 use crate::{
+    registry::{Known, find},
     report::{Connection, Direction, Endpoint, Time},
     settings::Environment,
 };
@@ -55,7 +54,7 @@ fn meant<'a>(connections: &'a [Connection], wanted: &str) -> Result<&'a Connecti
         full: format!("{}/{}", connection.user, connection.id),
         name: &connection.name,
     });
-    find("connection", known, wanted, None)
+    Ok(find("connection", known, wanted, None)?)
 }
 
 fn list(inventory: &Inventory, style: Style) -> String {

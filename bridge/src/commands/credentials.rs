@@ -9,7 +9,7 @@ use crate::{
     configuration::Configuration,
     credentials::{self, Format, Issuer, Reach},
     listeners::Addresses,
-    registry::{Connection, End, Registry},
+    registry::{Connection, End, Registry, find_device},
     rotation::Rotation,
     secrets::Secrets,
     settings::Environment,
@@ -84,7 +84,7 @@ fn select<'r>(registry: &'r Registry, of: Option<&str>) -> Result<Vec<(&'r Conne
             "no device or connection {of:?}: ior-bridge check shows all of them"
         ))),
         ([], true) => {
-            let device = super::find::find_device(registry, of)?;
+            let device = find_device(registry, of)?;
             let ends: Vec<_> =
                 all().filter(|(connection, end)| registry.end(connection, *end) == device).collect();
             match ends.is_empty() {

@@ -5,15 +5,14 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{
-    CommandError,
-    find::{Known, find},
-    print, print_json,
+    CommandError, print, print_json,
     running::Inventory,
     status::heard,
     table::{Column, grid},
     words::{Style, ago_or_never, count, messages, number, short_name, size, state},
 };
 use crate::{
+    registry::{Known, find},
     report::{Connection, Device, DeviceLife, Session, Time, Traffic},
     settings::Environment,
 };
@@ -56,7 +55,7 @@ fn meant<'a>(devices: &'a [Device], wanted: &str) -> Result<&'a Device, CommandE
         full: device.username.clone(),
         name: &device.name,
     });
-    find("device", known, wanted, None)
+    Ok(find("device", known, wanted, None)?)
 }
 
 fn list(inventory: &Inventory, style: Style, now: Time) -> String {

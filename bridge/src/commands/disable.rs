@@ -7,10 +7,9 @@ use serde_json::json;
 use super::{
     CommandError,
     edit::{Edit, changed},
-    find::find_device,
     print, print_json,
 };
-use crate::settings::Environment;
+use crate::{registry::find_device, settings::Environment};
 
 /// Arguments of `disable` and `enable`.
 #[derive(Debug, clap::Args)]

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{CommandError, find::find_device, print, print_json};
+use super::{CommandError, print, print_json};
 use crate::{
     configuration::Configuration,
     policy::{Action, Rights},
-    registry::Device,
+    registry::{Device, find_device},
     settings::Environment,
 };
 

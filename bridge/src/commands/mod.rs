@@ -17,7 +17,6 @@ pub mod doctor;
 mod edit;
 pub mod explain;
 mod failure;
-pub(crate) mod find;
 pub mod latency;
 mod output;
 pub mod publish;
@@ -42,7 +41,7 @@ use std::{
     io::{self, Write},
 };
 
-use crate::{document::Problems, tls::TlsError};
+use crate::{document::Problems, registry::Unclear, tls::TlsError};
 
 /// A command that did not do what it was asked to: why, and the exit status.
 #[derive(Debug)]
@@ -77,11 +76,6 @@ impl CommandError {
         &self.message
     }
 
-    /// The same for whoever shows it in another way.
-    pub(crate) fn reason(&self) -> &str {
-        self.message.strip_prefix("error: ").unwrap_or(&self.message)
-    }
-
     /// 1 or 2.
     pub fn status(&self) -> u8 {
         self.status
@@ -91,6 +85,12 @@ impl CommandError {
 impl From<Problems> for CommandError {
     fn from(problems: Problems) -> Self {
         Self { message: problems.render_for_stderr(), status: 2 }
+    }
+}
+
+impl From<Unclear> for CommandError {
+    fn from(unclear: Unclear) -> Self {
+        Self::usage(unclear)
     }
 }
 

@@ -8,14 +8,13 @@ use super::{
     CommandError,
     confirm::confirm,
     edit::{Edit, changed},
-    find::{find_connection, find_device_of},
     print, print_json,
     running::Running,
 };
 use crate::{
     configuration::Configuration,
     control::Request,
-    registry::{Connection, Device, End, Registry},
+    registry::{Connection, Device, End, Registry, find_connection, find_device_of},
     report::{self, Status},
     settings::Environment,
 };

@@ -7,11 +7,10 @@ use serde_json::json;
 use super::{
     CommandError,
     edit::{Done, Edit, changed},
-    find::find_device,
     print, print_json,
 };
 use crate::{
-    registry::Device,
+    registry::{Device, find_device},
     rotation::{Previous, Rotation},
     settings::Environment,
 };

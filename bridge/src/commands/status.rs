@@ -382,12 +382,12 @@ mod tests {
         let text = |style| text(&status(), style, Time::from_unix_ms(NOW));
         let plain = text(Style::plain());
         assert_eq!(plain, include_str!("../../tests/golden/status.txt"), "\n{plain}");
-        let terminal = text(Style::of_terminal(true, 0));
+        let terminal = text(Style::of_terminal(false, 0));
         assert!(terminal.contains("\n● 4569") && terminal.contains("\n○ cccc"), "{terminal}");
         for line in plain.lines().chain(terminal.lines()) {
             assert!(width(line) <= 80, "{line}");
         }
-        let coloured = text(Style::of_terminal(false, 0));
+        let coloured = text(Style::of_terminal(true, 0));
         assert!(coloured.contains("\n\x1b[32m●\x1b[0m 4569"), "{coloured:?}");
         assert!(!plain.contains('\x1b') && !terminal.contains('\x1b'), "what devices make up is escaped");
     }
@@ -406,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_is_used() {
-        let text = |columns| text(&status(), Style::of_terminal(true, columns), Time::from_unix_ms(NOW));
+        let text = |columns| text(&status(), Style::of_terminal(false, columns), Time::from_unix_ms(NOW));
         let long = &status().devices[0].name;
         assert!(!text(80).contains(long), "80 columns are not enough");
         assert!(text(200).contains(long) && text(200).contains(&"x".repeat(100)), "{}", text(200));

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::CommandError;
 use super::client::{self, Endpoint, Route, Target, granted};
 use super::failure::explain;
+use crate::terminal::is_unseen;
 
 /// First pause before connecting again; every further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -182,13 +183,12 @@ fn subtopic<'a>(topic: &'a str, peer_topic: &str) -> &'a str {
     }
 }
 
-/// Text as it is but on one line; control characters, which a terminal would obey, and bytes that are not UTF-8 are
-/// escaped.
+/// Text as it is but on one line; what a terminal would obey or hide, and bytes that are not UTF-8, are escaped.
 pub(super) fn printable(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
-            if character.is_control() {
+            if is_unseen(character) {
                 text.extend(character.escape_default());
             } else {
                 text.push(character);

@@ -5,7 +5,10 @@ use std::{io::IsTerminal, time::Duration};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::table::WIDTH;
-use crate::report::{Device, Time};
+use crate::{
+    report::{Device, Time},
+    terminal::has_colours,
+};
 
 /// How wide what is printed on standard output may be, and whether it may be coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +34,13 @@ impl Style {
         if !stdout.is_terminal() {
             return Self::plain();
         }
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
-        Self::of_terminal(no_color, columns)
+        Self::of_terminal(has_colours(&stdout), columns)
     }
 
     /// For a terminal with so many columns; 0 if nobody knows.
-    pub fn of_terminal(no_color: bool, columns: u16) -> Self {
-        Self { is_terminal: true, colours: !no_color, width: WIDTH.max(columns.into()) }
+    pub fn of_terminal(colours: bool, columns: u16) -> Self {
+        Self { is_terminal: true, colours, width: WIDTH.max(columns.into()) }
     }
 
     /// For what goes into a file, or to a program.

@@ -1,4 +1,4 @@
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 
 use ior_broker::{codec::ReasonCode, events::DisconnectCause};
 
@@ -38,7 +38,7 @@ impl Fields {
     }
 
     pub(super) fn reason(self, reason: ReasonCode) -> Self {
-        Self { reason: Some(words(&reason)), ..self }
+        Self { reason: Some(word(reason)), ..self }
     }
 
     /// A key of `limits`.
@@ -53,7 +53,7 @@ impl Fields {
             DisconnectCause::KeepAlive => "keep_alive".to_owned(),
             DisconnectCause::Client(reason)
             | DisconnectCause::Server(reason)
-            | DisconnectCause::Violation { reason, .. } => words(reason),
+            | DisconnectCause::Violation { reason, .. } => word(*reason),
         };
         Self { reason: Some(reason), ..self }
     }
@@ -85,14 +85,7 @@ fn plain(text: &str) -> String {
     plain
 }
 
-/// The name of a reason as `server_busy`.
-fn words(reason: &impl Debug) -> String {
-    let mut words = String::new();
-    for character in format!("{reason:?}").chars() {
-        if character.is_uppercase() && !words.is_empty() {
-            words.push('_');
-        }
-        words.extend(character.to_lowercase());
-    }
-    words
+/// A reason as `server_busy`.
+fn word(reason: ReasonCode) -> String {
+    reason.to_string().replace(' ', "_")
 }

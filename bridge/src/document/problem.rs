@@ -1,5 +1,5 @@
 use std::{
-    io::{self, IsTerminal},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use serde_json::json;
 
 use super::{Source, Span};
+use crate::terminal::has_colours;
 
 /// One thing that is wrong with the configuration: where, what, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -198,8 +199,7 @@ impl Problems {
 
     /// [`Problems::render`] for standard error: colours only on a terminal, and not with `NO_COLOR`.
     pub fn render_for_stderr(&self) -> String {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        self.render(std::io::stderr().is_terminal() && !no_color)
+        self.render(has_colours(&std::io::stderr()))
     }
 
     /// For programs: an array of the first [`MAX_TOLD`], as objects with `file`, `line`, `column` or `variable`, `message`, `hint`.

@@ -1,6 +1,7 @@
 //! Devices and connections: `devices.json` and `connections.json`, parsed to plain data, then checked and made into the
 //! [`Registry`] that everything else uses.
 
+mod find;
 mod name;
 mod plain;
 mod validate;
@@ -10,6 +11,8 @@ mod tests;
 
 use std::{path::Path, sync::Arc};
 
+pub use find::Unclear;
+pub(crate) use find::{Known, find, find_connection, find_device, find_device_of};
 pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError, id_from_name, why_no_id};
 pub use plain::{DEFAULT_USER, MAX_LABEL};
 

@@ -7,6 +7,7 @@ use crate::{
     document::{Node, Object, Problems, Reader, Source, Span, Spanned, Value, parse},
     quantities::{self, Refused},
     settings::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, OwnQueue, WHEN_FULL},
+    terminal::is_unseen,
 };
 
 /// Keys of `devices.json`.
@@ -231,15 +232,6 @@ fn label(reader: &mut Reader<'_>, node: &Node, example: &str) -> Option<Spanned<
     };
     reader.problem(&text.span, problem, format!("write something such as {example:?}"));
     None
-}
-
-/// What a terminal obeys or hides instead of showing it, among it what turns the direction of a text round. The joiners
-/// stay: some scripts and emoji need them.
-fn is_unseen(character: char) -> bool {
-    matches!(
-        character,
-        '\u{AD}' | '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
-    ) || character.is_control()
 }
 
 fn secret_version(reader: &mut Reader<'_>, node: &Node) -> Option<u32> {

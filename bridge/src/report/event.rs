@@ -5,18 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use ior_broker::{codec::Version, events::Event as BrokerEvent, limits::Limit};
+use ior_broker::{events::Event as BrokerEvent, limits::Limit};
 use serde::{Deserialize, Serialize};
 
 use super::Time;
 use crate::{
-    commands::{
-        CommandError,
-        find::{find_connection, find_device},
-    },
     configuration::Configuration,
     diary::{echo, what_happened},
-    registry::{Connection, Device, End},
+    registry::{Connection, Device, End, Unclear, find_connection, find_device},
     reload::Outcome,
     secrets::looks_like_a_password,
     settings::key_of,
@@ -179,7 +175,6 @@ impl Names {
         match event {
             BrokerEvent::Connected { name, client_id, peer, channel, version, session_present } => {
                 let session = if *session_present { ", session resumed" } else { "" };
-                let version = version_name(*version);
                 let text = format!(
                     "connected from {peer} over {channel} with MQTT {version}, client id {}{session}",
                     echo(client_id)
@@ -280,25 +275,12 @@ impl Wanted {
     ///
     /// # Errors
     /// There is none of that name, or more than one.
-    pub fn new(filter: Filter, configuration: &Configuration) -> Result<Self, String> {
+    pub fn new(filter: Filter, configuration: &Configuration) -> Result<Self, Unclear> {
         let registry = &configuration.registry;
         let device = filter.device.map(|device| find_device(registry, &device).map(Device::user_name));
         let connection = filter
             .connection
             .map(|connection| find_connection(registry, &connection, None).map(Connection::full_id));
-        let why = |error: CommandError| error.reason().to_owned();
-        Ok(Self {
-            device: device.transpose().map_err(why)?,
-            connection: connection.transpose().map_err(why)?,
-            kinds: filter.kinds,
-        })
-    }
-}
-
-/// As people call it.
-pub(crate) fn version_name(version: Version) -> &'static str {
-    match version {
-        Version::V311 => "3.1.1",
-        Version::V5 => "5",
+        Ok(Self { device: device.transpose()?, connection: connection.transpose()?, kinds: filter.kinds })
     }
 }

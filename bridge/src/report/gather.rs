@@ -6,7 +6,7 @@ use ior_broker::{Broker, ConnectionInfo, FlowInfo, NameInfo, SessionInfo, store:
 
 use super::{
     Connection, ConnectionLife, Device, DeviceLife, Direction, Disk, Endpoint, Link, Listener, Process,
-    Session, Status, Store, Time, Totals, Traffic, event::version_name,
+    Session, Status, Store, Time, Totals, Traffic,
 };
 use crate::{
     configuration::Configuration,
@@ -196,7 +196,7 @@ impl From<ConnectionInfo> for Link {
         Self {
             address: connection.peer,
             transport: connection.channel.to_string(),
-            protocol: version_name(connection.version).to_owned(),
+            protocol: connection.version.to_string(),
             since: Time::from_unix_ms(connection.since),
             keep_alive: connection.keep_alive,
         }

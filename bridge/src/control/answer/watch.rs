@@ -28,7 +28,7 @@ pub(in crate::control) async fn watch(
     };
     let wanted = match Wanted::new(filter, &bridge.configuration.load()) {
         Ok(wanted) => wanted,
-        Err(error) => return send(out, &Answer::Error(error)).await,
+        Err(error) => return send(out, &Answer::Error(error.to_string())).await,
     };
     // Before the answer: whoever has it is told of all that follows.
     let mut events = bridge.broker.events();

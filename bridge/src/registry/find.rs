@@ -1,22 +1,33 @@
 //! What an operator means by a code, an id or a name.
 
-use super::CommandError;
-use crate::{
-    document::nearest,
-    registry::{Connection, Device, Registry},
-};
+use std::fmt;
+
+use super::{Connection, Device, Registry};
+use crate::document::nearest;
+
+/// Nothing is meant, or more than one thing may be. Says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclear(String);
+
+impl fmt::Display for Unclear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unclear {}
 
 /// The device that an operator means by a code or `<user>.<code>`, else by a name.
-pub(crate) fn find_device<'r>(registry: &'r Registry, wanted: &str) -> Result<&'r Device, CommandError> {
+pub(crate) fn find_device<'r>(registry: &'r Registry, wanted: &str) -> Result<&'r Device, Unclear> {
     find_device_of(registry, wanted, None)
 }
 
 /// The same among the devices of one user, if one is given.
-pub(super) fn find_device_of<'r>(
+pub(crate) fn find_device_of<'r>(
     registry: &'r Registry,
     wanted: &str,
     user: Option<&str>,
-) -> Result<&'r Device, CommandError> {
+) -> Result<&'r Device, Unclear> {
     let known = registry.devices().iter().map(|device| Known {
         thing: device,
         user: &device.user,
@@ -32,7 +43,7 @@ pub(crate) fn find_connection<'r>(
     registry: &'r Registry,
     wanted: &str,
     user: Option<&str>,
-) -> Result<&'r Connection, CommandError> {
+) -> Result<&'r Connection, Unclear> {
     let known = registry.connections().iter().map(|connection| Known {
         thing: connection,
         user: &connection.user,
@@ -44,7 +55,7 @@ pub(crate) fn find_connection<'r>(
 }
 
 /// What can be meant.
-pub(super) struct Known<'r, T> {
+pub(crate) struct Known<'r, T> {
     pub thing: &'r T,
     pub user: &'r str,
     /// Unique within the user.
@@ -55,12 +66,12 @@ pub(super) struct Known<'r, T> {
 }
 
 /// The one that is meant; `what` they are stands in the error.
-pub(super) fn find<'r, T>(
+pub(crate) fn find<'r, T>(
     what: &str,
     known: impl Iterator<Item = Known<'r, T>>,
     wanted: &str,
     user: Option<&str>,
-) -> Result<&'r T, CommandError> {
+) -> Result<&'r T, Unclear> {
     let known: Vec<_> = known.filter(|known| user.is_none_or(|user| known.user == user)).collect();
     let mut found: Vec<_> =
         known.iter().filter(|known| known.code == wanted || known.full == wanted).collect();
@@ -73,14 +84,14 @@ pub(super) fn find<'r, T>(
             let of_user = user.map_or_else(String::new, |user| format!(" of the user {user:?}"));
             let words = known.iter().flat_map(|known| [known.code, known.name]);
             let meant = nearest(wanted, words).map(|meant| format!("did you mean {meant:?}? "));
-            Err(CommandError::usage(format!(
+            Err(Unclear(format!(
                 "no {what} {wanted:?}{of_user}: {}ior-bridge {what}s shows all of them",
                 meant.unwrap_or_default()
             )))
         }
         _ => {
             let names: Vec<_> = found.iter().map(|found| found.full.as_str()).collect();
-            Err(CommandError::usage(format!("{wanted:?} may be {}: write one of them", names.join(" or "))))
+            Err(Unclear(format!("{wanted:?} may be {}: write one of them", names.join(" or "))))
         }
     }
 }
@@ -107,9 +118,7 @@ mod tests {
         let connections = r#"{ "connections": [ { "name": "The Heating", "from": 4569, "to": 1 } ] }"#;
         let registry = Registry::parse(&Source::new("d", devices), &Source::new("c", connections)).unwrap();
         let device = |wanted: &str, user: Option<&str>| {
-            find_device_of(&registry, wanted, user)
-                .map(Device::user_name)
-                .map_err(|error| error.message().to_owned())
+            find_device_of(&registry, wanted, user).map(Device::user_name).map_err(|error| error.to_string())
         };
         for (wanted, user, full) in [
             ("4569", None, "default.4569"),
@@ -133,6 +142,6 @@ mod tests {
         for wanted in ["the-heating", "default/the-heating", "The Heating"] {
             assert_eq!(id(wanted).ok(), Some("the-heating"));
         }
-        assert!(id("the-haeting").unwrap_err().message().contains("did you mean \"the-heating\"?"));
+        assert!(id("the-haeting").unwrap_err().to_string().contains("did you mean \"the-heating\"?"));
     }
 }
