@@ -15,6 +15,7 @@ use ior_tests::{
     tls::Authority,
 };
 use serde_json::json;
+use tokio::net::TcpSocket;
 
 /// The topic that the quotes of refused messages have in their place.
 const OWN: &str = "default/connection-1/4569/x";
@@ -82,7 +83,10 @@ fn certificates_and_ports() {
 #[test]
 fn nobody_there() {
     let quotes = quotes(5);
-    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Bound, so that nobody else gets the port, and not listening.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let unused = bound.local_addr().unwrap().port();
     quotes[0].is_said_by(&publish(&login(unused, "u", "p"), OWN));
     let unknown =
         Command::new("mosquitto_pub").args(["-h", "unknown.invalid", "-t", OWN, "-m", "x"]).output();
