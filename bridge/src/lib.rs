@@ -32,3 +32,4 @@ pub mod storage;
 mod terminal;
 pub mod tls;
 pub mod watchdog;
+pub mod web;

@@ -57,7 +57,8 @@ pub struct Addresses {
 /// Why a listener could not be opened. Says what to do.
 #[derive(Debug)]
 pub struct ListenError {
-    service: Service,
+    /// As in `NAME.listen`.
+    name: &'static str,
     wanted: SocketAddr,
     error: io::Error,
 }
@@ -92,11 +93,11 @@ impl Opened {
     ///
     /// # Errors
     /// The first that cannot be opened; then none is.
-    pub async fn open(settings: &Settings) -> Result<Self, ListenError> {
+    pub fn open(settings: &Settings) -> Result<Self, ListenError> {
         let mut opened = Vec::new();
         for service in Service::ALL {
             if let Some(wanted) = service.wanted(settings) {
-                opened.push(Socket::open(service, wanted).await?);
+                opened.push(Socket::open(service, wanted)?);
             }
         }
         Ok(Self(opened))
@@ -159,7 +160,7 @@ impl Listeners {
         let mut opened = Vec::new();
         let mut failed = None;
         for (service, wanted) in wanted {
-            match Socket::open(service, wanted).await {
+            match Socket::open(service, wanted) {
                 Ok(socket) => opened.push(socket),
                 Err(error) => {
                     failed = Some(error);
@@ -180,7 +181,7 @@ impl Listeners {
         let mut lost = Vec::new();
         for (service, address, wanted) in closed {
             // Its port too, where the system had chosen it: devices know it.
-            match Socket::open(service, address).await {
+            match Socket::open(service, address) {
                 Ok(socket) => {
                     let socket = Socket { wanted, ..socket };
                     self.served.push(socket.serve(&self.broker, &self.tls));
@@ -193,10 +194,8 @@ impl Listeners {
 }
 
 impl Socket {
-    async fn open(service: Service, wanted: SocketAddr) -> Result<Self, ListenError> {
-        let failed = |error| ListenError { service, wanted, error };
-        let listener = listen(wanted).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+    fn open(service: Service, wanted: SocketAddr) -> Result<Self, ListenError> {
+        let (listener, address) = listen(service.name(), wanted)?;
         Ok(Self { service, wanted, listener, address })
     }
 
@@ -213,12 +212,24 @@ impl Socket {
     }
 }
 
-fn listen(wanted: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A port that was left a moment ago can be taken again.
-    socket.set_reuseaddr(true)?;
-    socket.bind(wanted)?;
-    socket.listen(BACKLOG)
+/// A listener for what `name` says, and where it is.
+///
+/// # Errors
+/// It cannot be opened.
+pub(crate) fn listen(
+    name: &'static str,
+    wanted: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let open = || {
+        let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A port that was left a moment ago can be taken again.
+        socket.set_reuseaddr(true)?;
+        socket.bind(wanted)?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    open().map_err(|error| ListenError { name, wanted, error })
 }
 
 impl Service {
@@ -288,8 +299,8 @@ impl fmt::Display for Addresses {
 
 impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { service, wanted, error } = self;
-        write!(f, "{}.listen: cannot listen on {wanted}: ", service.name())?;
+        let Self { name, wanted, error } = self;
+        write!(f, "{name}.listen: cannot listen on {wanted}: ")?;
         match error.kind() {
             ErrorKind::AddrInUse => write!(
                 f,

@@ -42,6 +42,7 @@ use crate::{
     settings::{Environment, SERVER_FILE, Settings},
     storage::advice,
     tls::{Identity, Refreshed},
+    web::Site,
 };
 
 /// When something is tried again that may have had a passing reason.
@@ -76,6 +77,8 @@ pub struct Running {
     pub identity: Identity,
     /// Where devices connect.
     pub listeners: Listeners,
+    /// Where the page is.
+    pub site: Site,
     /// Who is told to be online.
     pub presence: PresenceTopics,
     /// What devices are called in the log.
@@ -100,6 +103,12 @@ pub type Outcome = Result<String, String>;
 
 /// Where the answer goes.
 type Asked = oneshot::Sender<Outcome>;
+
+/// What is asked for through a [`ReloadHandle`].
+pub struct ReloadRequests {
+    requests: mpsc::Receiver<Asked>,
+    outcomes: broadcast::Sender<Outcome>,
+}
 
 /// How many outcomes are remembered for whoever is slow.
 const OUTCOMES: usize = 16;
@@ -135,22 +144,27 @@ enum Next {
     Again,
 }
 
+impl ReloadHandle {
+    /// One, and where its requests arrive: for the [`Reloader`].
+    pub fn new() -> (Self, ReloadRequests) {
+        let (sender, requests) = mpsc::channel(16);
+        let outcomes = broadcast::Sender::new(OUTCOMES);
+        (Self { requests: sender, outcomes: outcomes.clone() }, ReloadRequests { requests, outcomes })
+    }
+}
+
 impl Reloader {
     /// Watches the files of what runs.
-    pub fn new(running: Running) -> (Self, ReloadHandle) {
+    pub fn new(running: Running, requests: ReloadRequests) -> Self {
         let loaded = running.configuration.clone();
         let mut watch = Watch::new();
         watch.set(&files(&loaded));
-        let (sender, requests) = mpsc::channel(16);
-        let outcomes = broadcast::Sender::new(OUTCOMES);
-        let handle = ReloadHandle { requests: sender, outcomes: outcomes.clone() };
-        let reloader =
-            Self { running, loaded, unmoved: false, missed: None, told: None, watch, requests, outcomes };
-        (reloader, handle)
+        let ReloadRequests { requests, outcomes } = requests;
+        Self { running, loaded, unmoved: false, missed: None, told: None, watch, requests, outcomes }
     }
 
     /// Reloads on every SIGHUP, on every request, and whenever a file has changed, one after the other.
-    pub async fn run(mut self, mut hangup: Signal) -> Infallible {
+    pub async fn run(&mut self, mut hangup: Signal) -> Infallible {
         // At once for the first time: something may have changed between the start and the watch.
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -180,6 +194,8 @@ impl Reloader {
             // Before it is read: what changes afterwards is noticed, wherever a file leads by now.
             self.watch.set(&files(&self.running.configuration));
             let (next, outcome) = self.reload(asked).await;
+            let Running { site, configuration, .. } = &mut self.running;
+            site.follow(&configuration.settings).await;
             again = match next {
                 Next::Again => Some(Instant::now() + AGAIN),
                 Next::Wait => None,
@@ -190,6 +206,11 @@ impl Reloader {
                 let _ = request.send(outcome);
             }
         }
+    }
+
+    /// When nothing is to be taken up any more: the page is closed.
+    pub async fn stop(self) {
+        self.running.site.stop().await;
     }
 
     /// `asked` is whether somebody waits for an answer: what has changed, or why nothing was taken up.

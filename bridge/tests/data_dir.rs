@@ -179,7 +179,8 @@ impl World {
         command
             .env("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0")
             .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")
-            .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0");
+            .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0")
+            .env("IOR_BRIDGE__WEB__LISTEN", "127.0.0.1:0");
         command.env_remove("RUST_LOG").env_remove("STATE_DIRECTORY").stdin(Stdio::null());
         command
     }

@@ -37,6 +37,8 @@ pub struct Bridge {
     pub mqtts: Option<SocketAddr>,
     /// Where it listens for MQTT over WebSocket.
     pub websocket: Option<SocketAddr>,
+    /// Where its page is.
+    pub web: Option<SocketAddr>,
     world: World,
     process: Process,
     /// What leads to it, if not its own plain port.
@@ -76,7 +78,7 @@ impl World {
     /// Without any configuration: the bridge writes the shipped one.
     pub fn empty() -> Self {
         let listen = |name: &str| (format!("IOR_BRIDGE__{name}__LISTEN"), "127.0.0.1:0".to_string());
-        let environment = ["MQTT", "MQTTS", "WEBSOCKET"].map(listen).into();
+        let environment = ["MQTT", "MQTTS", "WEBSOCKET", "WEB"].map(listen).into();
         Self { disk: None, directory: TempDir::new().unwrap(), environment }
     }
 
@@ -184,9 +186,9 @@ impl World {
     #[track_caller]
     pub fn start(self) -> Bridge {
         let process = Process::start(&mut self.command(&["run"]));
-        let [addr, mqtts, websocket] = ready(&process);
+        let [addr, mqtts, websocket, web] = ready(&process);
         let addr = addr.unwrap_or(([127, 0, 0, 1], 0).into());
-        Bridge { addr, mqtts, websocket, world: self, process, _way: None }
+        Bridge { addr, mqtts, websocket, web, world: self, process, _way: None }
     }
 }
 
@@ -395,7 +397,7 @@ pub fn binary() -> &'static Path {
 
 /// The addresses of the listeners, in the order of the line that says that it is ready.
 #[track_caller]
-fn ready(process: &Process) -> [Option<SocketAddr>; 3] {
+fn ready(process: &Process) -> [Option<SocketAddr>; 4] {
     process.wait_for("ready line", DEADLINE, |line| {
         let (_, listeners) = line.split_once("ready: ")?;
         let address = |name: &str| {
@@ -405,6 +407,6 @@ fn ready(process: &Process) -> [Option<SocketAddr>; 3] {
                 rest.find(|c: char| !(c.is_ascii_hexdigit() || ".:[]".contains(c))).unwrap_or(rest.len());
             rest[..end].parse().ok()
         };
-        Some(["mqtt", "mqtts", "websocket"].map(address))
+        Some(["mqtt", "mqtts", "websocket", "web"].map(address))
     })
 }

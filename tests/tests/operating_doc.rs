@@ -168,6 +168,7 @@ impl Shell {
             ("IOR_BRIDGE__MQTT__LISTEN", bridge.addr.to_string()),
             ("IOR_BRIDGE__MQTTS__LISTEN", bridge.mqtts.unwrap().to_string()),
             ("IOR_BRIDGE__WEBSOCKET__LISTEN", bridge.websocket.unwrap().to_string()),
+            ("IOR_BRIDGE__WEB__LISTEN", bridge.web.unwrap().to_string()),
         ];
     }
 

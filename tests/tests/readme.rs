@@ -33,7 +33,8 @@ fn every_command_of_the_readme_does_what_it_says() {
             .current_dir(repository())
             .env("IOR_BRIDGE__MQTT__LISTEN", "127.0.0.1:0")
             .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")
-            .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0"),
+            .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0")
+            .env("IOR_BRIDGE__WEB__LISTEN", "127.0.0.1:0"),
     );
     let [mqtt, mqtts] = bridge.wait_for("the ready line", BUILD, |line| {
         let (_, listeners) = line.split_once("ready: ")?;

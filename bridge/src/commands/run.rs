@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
 };
@@ -34,7 +34,7 @@ use crate::{
     pairs::Pairs,
     policy::{LivePolicy, Policy},
     presence::{Presence, PresenceTopics},
-    reload::{Reloader, Running},
+    reload::{ReloadHandle, Reloader, Running},
     rotation::{Rotation, Rotations},
     secrets::{Secrets, create_private_dir},
     self_test::SelfTest,
@@ -43,10 +43,14 @@ use crate::{
     storage::{advice, probe},
     tls::Identity,
     watchdog::Watchdog,
+    web::{Site, Web},
 };
 
 /// How long the diary may take to its end when the bridge stops.
 const LAST_ENTRIES: Duration = Duration::from_secs(1);
+
+/// How many of the bridge's own events are remembered for whoever reads them slowly.
+const NOTICES: usize = 256;
 
 /// Arguments of `run`.
 #[derive(Debug, Default, clap::Args)]
@@ -73,7 +77,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let _instance = Instance::claim(&settings.data_dir).map_err(CommandError::failed)?;
     remove_leftovers(&settings.data_dir);
     leftovers::remove(dir);
-    let listeners = Opened::open(settings).await.map_err(CommandError::failed)?;
+    let listeners = Opened::open(settings).map_err(CommandError::failed)?;
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
@@ -92,33 +96,46 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     tokio::spawn(manager.clone().follow(broker.events()));
     let listeners = listeners.serve(&broker, identity.tls());
     let addresses = listeners.follow();
-    // Whoever sees that it is ready may change something at once.
-    let (reloader, reload) = Reloader::new(Running {
-        configuration,
-        environment: environment.clone(),
-        secrets,
-        rotations,
-        live,
-        broker: Arc::clone(&broker),
-        identity,
-        listeners,
-        presence,
-        labels,
-        level,
-        current: Arc::clone(&current),
-        manager: manager.clone(),
-    });
+    let (reload, requests) = ReloadHandle::new();
     let (pauses, mut pause) = mpsc::channel(1);
-    let ready = format!("ready: {}", addresses.load());
-    let control = control.serve(Bridge {
+    let web_address = Arc::default();
+    let bridge = Arc::new(Bridge {
         broker: Arc::clone(&broker),
-        configuration: current,
-        addresses,
+        configuration: Arc::clone(&current),
+        environment: environment.clone(),
+        addresses: Arc::clone(&addresses),
+        web_address: Arc::clone(&web_address),
+        notices: broadcast::Sender::new(NOTICES),
         reload,
         pauses,
         started,
         running_since,
     });
+    let mut site = Site::new(Web::new(Arc::clone(&bridge)), identity.web_tls(), Arc::clone(&web_address));
+    site.follow(&configuration.settings).await;
+    // Whoever sees that it is ready may change something at once.
+    let mut reloader = Reloader::new(
+        Running {
+            configuration,
+            environment: environment.clone(),
+            secrets,
+            rotations,
+            live,
+            broker: Arc::clone(&broker),
+            identity,
+            listeners,
+            site,
+            presence,
+            labels,
+            level,
+            current,
+            manager: manager.clone(),
+        },
+        requests,
+    );
+    let page = web_address.load().map(|address| format!(", web {address}"));
+    let ready = format!("ready: {}{}", addresses.load(), page.unwrap_or_default());
+    let control = control.serve(bridge);
     let watchdog = Watchdog::start(Arc::clone(&broker), manager.clone())
         .map_err(|error| CommandError::failed(format!("cannot start the watchdog: {error}")))?;
     tracing::info!("{ready}");
@@ -132,6 +149,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     tracing::info!("{end}: stopping");
     end.tell(&manager);
     control.stop().await;
+    reloader.stop().await;
     drop(watchdog);
     broker.stop().await;
     followers.stop().await;

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -12,7 +13,7 @@ use ior_broker::Broker;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     net::{UnixStream, unix::OwnedReadHalf},
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{Semaphore, broadcast, mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet},
     time::timeout,
 };
@@ -21,7 +22,10 @@ use super::{
     Answer, Control, MAX_REQUEST, Request,
     answer::{Pause, answer, send},
 };
-use crate::{configuration::Configuration, listeners::Addresses, reload::ReloadHandle};
+use crate::{
+    configuration::Configuration, listeners::Addresses, reload::ReloadHandle, report::Event,
+    settings::Environment,
+};
 
 /// Askers at once, whatever they do; further ones wait to be accepted.
 const ASKERS: usize = 256;
@@ -43,8 +47,14 @@ pub struct Bridge {
     pub broker: Arc<Broker>,
     /// The configuration that runs.
     pub configuration: Arc<ArcSwap<Configuration>>,
+    /// The environment that the bridge was started in.
+    pub environment: Environment,
     /// Where devices connect.
     pub addresses: Arc<ArcSwap<Addresses>>,
+    /// Where the page is.
+    pub web_address: Arc<ArcSwap<Option<SocketAddr>>>,
+    /// What the bridge itself has to tell to whoever watches.
+    pub notices: broadcast::Sender<Event>,
     /// Has the configuration taken up anew.
     pub reload: ReloadHandle,
     /// Has the bridge stand still.
@@ -63,7 +73,7 @@ pub struct Serving {
 
 /// What all askers share.
 pub(super) struct Desk {
-    pub bridge: Bridge,
+    pub bridge: Arc<Bridge>,
     places: Semaphore,
     pub watchers: Semaphore,
     /// Becomes true when the bridge stops.
@@ -75,7 +85,7 @@ pub(super) type Asker = BufReader<tokio::io::Take<OwnedReadHalf>>;
 
 impl Control {
     /// Answers from now on.
-    pub fn serve(self, bridge: Bridge) -> Serving {
+    pub fn serve(self, bridge: Arc<Bridge>) -> Serving {
         let (stop, stopping) = watch::channel(false);
         let places = Semaphore::new(AT_ONCE);
         let desk = Desk { bridge, places, watchers: Semaphore::new(WATCHERS), stopping };

@@ -68,7 +68,7 @@ async fn what_cannot_be_opened_is_named_with_what_to_do() {
     ] {
         let mut settings = settings(Some("127.0.0.1:0"), None);
         settings.mqtts.listen = Some(listen.parse().unwrap());
-        let error = Opened::open(&settings).await.unwrap_err().to_string();
+        let error = Opened::open(&settings).unwrap_err().to_string();
         assert!(error.starts_with("mqtts.listen: ") && error.contains(&words), "{error}");
     }
 }
@@ -145,7 +145,7 @@ impl Bridge {
         let rotations = Rotations::new(data.path(), Rotation::default());
         let access = LivePolicy::new(policy, Arc::new(rotations));
         let broker = Broker::start(Arc::new(access), settings.limits.for_broker(), None).unwrap();
-        let opened = Opened::open(&settings).await.unwrap();
+        let opened = Opened::open(&settings).unwrap();
         let addresses = opened.addresses();
         let listeners = opened.serve(&Arc::new(broker), identity.tls());
         assert_eq!(listeners.addresses(), addresses);

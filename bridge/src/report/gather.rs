@@ -24,13 +24,18 @@ impl Status {
         let online = devices.iter().filter(|device| device.live.as_ref().is_some_and(|live| live.online));
         Self {
             bridge: Process::of(bridge, &configuration),
-            listeners: bridge.addresses.load().iter().map(Listener::from).collect(),
+            listeners: listeners(bridge),
             store: Store::of(&bridge.broker, settings),
             totals: Totals::of(&bridge.broker, online.count()),
             connections: Connection::all(registry, Some(&bridge.broker)),
             devices,
         }
     }
+}
+
+fn listeners(bridge: &Bridge) -> Vec<Listener> {
+    let web = bridge.web_address.load().map(|address| ("web", address));
+    bridge.addresses.load().iter().chain(web).map(Listener::from).collect()
 }
 
 impl Device {

@@ -19,7 +19,7 @@ use crate::registry::DeviceCode;
 pub struct Status {
     /// The process.
     pub bridge: Process,
-    /// Where devices connect.
+    /// Where devices connect, and where the page is.
     pub listeners: Vec<Listener>,
     /// What is kept.
     pub store: Store,
@@ -53,7 +53,7 @@ pub struct Process {
 /// Where devices connect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// `mqtt`, `mqtts` or `websocket`.
+    /// `mqtt`, `mqtts`, `websocket` or `web`.
     pub name: String,
     /// Address and port.
     pub address: SocketAddr,

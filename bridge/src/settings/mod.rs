@@ -21,7 +21,8 @@ use std::{
 pub use for_broker::key_of;
 use ior_broker::store::{Durability as StoreDurability, StoreSettings};
 use layers::Layers;
-pub use network::{Mqtt, Mqtts, PairFiles, TlsUse, WebSocket};
+use network::Network;
+pub use network::{Mqtt, Mqtts, PairFiles, TlsUse, Web, WebSocket};
 pub use queue::OwnQueue;
 pub(crate) use queue::{MAX_AGE, MAX_BYTES, MAX_MESSAGES, WHEN_FULL};
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub mqtts: Mqtts,
     /// MQTT over WebSocket.
     pub websocket: WebSocket,
+    /// The web page.
+    pub web: Web,
     /// What TLS is for.
     pub tls: TlsUse,
     /// Secret key, store, CA and credential files.
@@ -237,7 +240,7 @@ impl Settings {
             level: layers.choice("log.level", &LEVELS.map(|level| (level, level)))?.to_owned(),
             format: layers.choice("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)])?,
         };
-        let (mqtt, mqtts, websocket, tls) = network?;
+        let Network { mqtt, mqtts, websocket, web, tls } = network?;
         let host = host?.unwrap_or_else(host_name);
         let data_dir = match data_dir? {
             Some(data_dir) => beside(dir).join(data_dir),
@@ -252,6 +255,7 @@ impl Settings {
             mqtt,
             mqtts,
             websocket,
+            web,
             tls,
             data_dir,
             runtime_dir,

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{Environment, layers::Layers};
@@ -38,6 +39,17 @@ pub struct WebSocket {
     pub listen: Option<SocketAddr>,
 }
 
+/// The web page, its API, metrics and health. TLS wherever others than this machine can connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Web {
+    /// Where to listen; `None` turns it off.
+    pub listen: Option<SocketAddr>,
+    /// How long a login of the administrator lasts.
+    pub session_max_age: Duration,
+    /// How many devices, and how many connections, `/metrics` tells of one by one: the first in the files.
+    pub metrics_series: usize,
+}
+
 /// A certificate and its key, PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PairFiles {
@@ -56,15 +68,21 @@ pub enum TlsUse {
     Required,
 }
 
-/// All of it. Relative paths start at `base`. `None` if something is wrong, which the layers have noted.
-pub(super) fn read(
-    layers: &mut Layers,
-    base: &Path,
-    environment: &Environment,
-) -> Option<(Mqtt, Mqtts, WebSocket, TlsUse)> {
+/// All of it.
+pub(super) struct Network {
+    pub(super) mqtt: Mqtt,
+    pub(super) mqtts: Mqtts,
+    pub(super) websocket: WebSocket,
+    pub(super) web: Web,
+    pub(super) tls: TlsUse,
+}
+
+/// Reads all of it. Relative paths start at `base`. `None` if something is wrong, which the layers have noted.
+pub(super) fn read(layers: &mut Layers, base: &Path, environment: &Environment) -> Option<Network> {
     let mqtt = layers.listen("mqtt.listen", "0.0.0.0:1883");
     let mqtts = layers.listen("mqtts.listen", "0.0.0.0:8883");
     let websocket = layers.listen("websocket.listen", "0.0.0.0:8083");
+    let web = Web::read(layers);
     let mut file = |key: &str, example: &str| match layers
         .optional_text(key, &format!("a path, such as {example:?}"))?
     {
@@ -95,15 +113,32 @@ pub(super) fn read(
             return None;
         }
     };
-    let (mqtt, mqtts, websocket, tls) = (mqtt?, mqtts?, websocket?, tls?);
+    let (mqtt, mqtts, websocket, web, tls) = (mqtt?, mqtts?, websocket?, web?, tls?);
     let listeners = [("mqtt.listen", mqtt), ("mqtts.listen", mqtts), ("websocket.listen", websocket)];
-    let mqtts = Mqtts { listen: mqtts, pair, client_ca: client_ca? };
-    is_reachable(layers, listeners, tls).then_some((
-        Mqtt { listen: mqtt },
-        mqtts,
-        WebSocket { listen: websocket },
+    let is_right =
+        is_reachable(layers, listeners, tls) && is_apart(layers, &listeners, ("web.listen", web.listen));
+    is_right.then_some(Network {
+        mqtt: Mqtt { listen: mqtt },
+        mqtts: Mqtts { listen: mqtts, pair, client_ca: client_ca? },
+        websocket: WebSocket { listen: websocket },
+        web,
         tls,
-    ))
+    })
+}
+
+impl Web {
+    fn read(layers: &mut Layers) -> Option<Self> {
+        const DAY: u64 = 24 * 60 * 60;
+        let listen = layers.listen("web.listen", "127.0.0.1:8080");
+        let session_max_age = layers.duration("web.session_max_age", 1..=365 * DAY);
+        let metrics_series = layers.count("web.metrics_series", 0..=1_000_000);
+        Some(Self { listen: listen?, session_max_age: session_max_age?, metrics_series: metrics_series? })
+    }
+
+    /// Whether it speaks TLS at this address: it does if others than this machine can connect.
+    pub fn has_tls(listen: SocketAddr) -> bool {
+        !listen.ip().to_canonical().is_loopback()
+    }
 }
 
 /// Where a file is that systemd hands to the service.
@@ -135,14 +170,22 @@ fn is_reachable(layers: &mut Layers, listeners: [(&str, Option<SocketAddr>); 3],
         }
         _ => {}
     }
-    for (index, (key, listen)) in open.iter().enumerate() {
-        if let Some((other, _)) = open[..index].iter().find(|(_, other)| collide(*listen, *other)) {
-            let hint = "write another port; by default they are 1883, 8883 and 8083";
-            layers.note(key, &format!("{other} is the same place"), hint);
-            return false;
-        }
-    }
-    true
+    (1..listeners.len()).all(|index| is_apart(layers, &listeners[..index], listeners[index]))
+}
+
+/// Whether a listener has a place of its own.
+fn is_apart(
+    layers: &mut Layers,
+    others: &[(&str, Option<SocketAddr>)],
+    (key, listen): (&str, Option<SocketAddr>),
+) -> bool {
+    let Some(listen) = listen else { return true };
+    let is_there =
+        |(_, other): &&(&str, Option<SocketAddr>)| other.is_some_and(|other| collide(listen, other));
+    let Some((other, _)) = others.iter().find(is_there) else { return true };
+    let hint = "write another port; by default they are 1883, 8883, 8083 and 8080";
+    layers.note(key, &format!("{other} is the same place"), hint);
+    false
 }
 
 fn collide(one: SocketAddr, other: SocketAddr) -> bool {

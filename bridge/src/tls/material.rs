@@ -24,6 +24,18 @@ pub(super) struct Material {
 }
 
 impl Material {
+    /// For the page: whoever looks at it shows no certificate.
+    ///
+    /// # Errors
+    /// What `of_pair` makes of an error of certificate and key.
+    pub(super) fn web_config(
+        &self,
+        of_pair: impl FnOnce(&rustls::Error) -> TlsError,
+    ) -> Result<Arc<ServerConfig>, TlsError> {
+        let (chain, key) = (self.chain.clone(), self.key.clone_key());
+        Self { chain, key, clients: None, ca: None }.config(of_pair)
+    }
+
     /// TLS 1.2 and 1.3.
     ///
     /// # Errors

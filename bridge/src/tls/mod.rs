@@ -13,6 +13,7 @@ mod tests;
 
 use std::{collections::BTreeSet, fmt, mem, path::Path, sync::Arc, time::SystemTime};
 
+use arc_swap::ArcSwap;
 use authority::Authority;
 pub use authority::{CA_CERT, CA_DIR, CA_KEY};
 use certificate::{Certificate, day};
@@ -24,11 +25,15 @@ use parking_lot::Mutex;
 use server::Server;
 use tokio_rustls::rustls::{ServerConfig, pki_types::CertificateDer};
 
-use crate::settings::{PairFiles, Settings, host_name};
+use crate::{
+    settings::{PairFiles, Settings, host_name},
+    web::WebTls,
+};
 
 /// What the bridge shows, and what its devices have to trust.
 pub struct Identity {
     tls: Tls,
+    web: WebTls,
     shown: Mutex<Shown>,
 }
 
@@ -78,6 +83,7 @@ struct Shown {
 struct Found {
     material: Material,
     config: Arc<ServerConfig>,
+    web: Arc<ServerConfig>,
     report: Report,
 }
 
@@ -95,12 +101,12 @@ impl Identity {
     /// [`TlsError`].
     pub fn load(settings: &Settings, now: SystemTime) -> Result<Self, TlsError> {
         Authority::remove_unfinished(&settings.data_dir);
-        let Found { material, config, report } = Found::look(settings, now, IfNone::Create)?;
+        let Found { material, config, web, report } = Found::look(settings, now, IfNone::Create)?;
         tracing::info!("TLS: {}", report.what);
         let is_own = settings.mqtts.pair.is_none();
         let mut shown = Shown { material, is_own, said: BTreeSet::new() };
         shown.say(&report);
-        Ok(Self { tls: Tls::new(config), shown: Mutex::new(shown) })
+        Ok(Self { tls: Tls::new(config), web: Arc::new(ArcSwap::new(web)), shown: Mutex::new(shown) })
     }
 
     /// Looks again, with settings that may have changed: at the files, the clock, and this machine's names. Shows what is
@@ -109,7 +115,7 @@ impl Identity {
         let mut shown = self.shown.lock();
         let if_none = if shown.is_own { IfNone::Refuse } else { IfNone::Create };
         match Found::look(settings, now, if_none) {
-            Ok(Found { material, config, report }) => {
+            Ok(Found { material, config, web, report }) => {
                 if material == shown.material {
                     shown.say(&report);
                     return Refreshed::Unchanged;
@@ -122,6 +128,7 @@ impl Identity {
                 let before = mem::replace(&mut shown.material, material);
                 shown.is_own = settings.mqtts.pair.is_none();
                 self.tls.replace(config);
+                self.web.store(web);
                 tracing::info!("TLS: {}", report.what);
                 shown.say(&report);
                 Refreshed::Replaced { what: report.what, ca_changed: before.ca != shown.material.ca }
@@ -133,6 +140,11 @@ impl Identity {
     /// For the listeners.
     pub fn tls(&self) -> &Tls {
         &self.tls
+    }
+
+    /// For the page.
+    pub fn web_tls(&self) -> WebTls {
+        Arc::clone(&self.web)
     }
 
     /// What devices have to trust, PEM; `None` if it is what everybody trusts already.
@@ -225,7 +237,8 @@ impl Found {
             ca: pair.root().map(Certificate::to_pem),
         };
         let config = material.config(|error| pair.unusable(error))?;
-        Ok(Self { material, config, report })
+        let web = material.web_config(|error| pair.unusable(error))?;
+        Ok(Self { material, config, web, report })
     }
 
     fn own(
@@ -253,7 +266,8 @@ impl Found {
         };
         let unusable = |error: &_| TlsError::own(format!("the server certificate cannot be used: {error}"));
         let config = material.config(unusable)?;
-        Ok(Self { material, config, report })
+        let web = material.web_config(unusable)?;
+        Ok(Self { material, config, web, report })
     }
 }
 

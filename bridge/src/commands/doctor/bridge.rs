@@ -153,8 +153,13 @@ pub(super) async fn host_name(settings: &Settings) -> Finding {
 /// Can devices connect, or could they? A bridge that runs is asked: a connection would be one that it refuses, and counts.
 pub(super) fn ports(settings: &Settings, running: Running, status: Option<&Status>) -> Vec<Finding> {
     const CHECK: &str = "ports";
-    let Settings { mqtt, mqtts, websocket, .. } = settings;
-    let wanted = [("mqtt", mqtt.listen), ("mqtts", mqtts.listen), ("websocket", websocket.listen)];
+    let Settings { mqtt, mqtts, websocket, web, .. } = settings;
+    let wanted = [
+        ("mqtt", mqtt.listen),
+        ("mqtts", mqtts.listen),
+        ("websocket", websocket.listen),
+        ("web", web.listen),
+    ];
     if let (Running::Yes(_), None) = (running, status) {
         return vec![Finding::unknown(CHECK, "the bridge has them, and could not be asked")];
     }

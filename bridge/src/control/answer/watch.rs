@@ -33,6 +33,7 @@ pub(in crate::control) async fn watch(
     // Before the answer: whoever has it is told of all that follows.
     let mut events = bridge.broker.events();
     let mut reloads = bridge.reload.outcomes();
+    let mut notices = bridge.notices.subscribe();
     let mut stopping = desk.stopping.clone();
     let mut names = Names::new(bridge.configuration.load_full());
     send(out, &Answer::done(&Watching::new(&wanted))).await?;
@@ -46,6 +47,11 @@ pub(in crate::control) async fn watch(
             },
             outcome = reloads.recv() => match outcome {
                 Ok(outcome) => Event::of_reload(&outcome),
+                Err(RecvError::Lagged(missed)) => Event::missed(missed),
+                Err(RecvError::Closed) => continue,
+            },
+            notice = notices.recv() => match notice {
+                Ok(event) => event,
                 Err(RecvError::Lagged(missed)) => Event::missed(missed),
                 Err(RecvError::Closed) => continue,
             },

@@ -54,6 +54,7 @@ pub(crate) fn command(
         .env("IOR_BRIDGE__MQTT__LISTEN", address.to_string())
         .env("IOR_BRIDGE__MQTTS__LISTEN", "127.0.0.1:0")
         .env("IOR_BRIDGE__WEBSOCKET__LISTEN", "127.0.0.1:0")
+        .env("IOR_BRIDGE__WEB__LISTEN", "127.0.0.1:0")
         .env("IOR_BRIDGE__DATA_DIR", data)
         // All devices are on this machine.
         .env("IOR_BRIDGE__LIMITS__CONNECTIONS_PER_ADDRESS", "0")

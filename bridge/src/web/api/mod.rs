@@ -1,0 +1,12 @@
+//! What can be asked for below `/api/v1/`, and beside it: one file for each thing.
+
+use std::sync::Arc;
+
+use axum::Router;
+
+use super::Web;
+
+/// All of it.
+pub(super) fn routes() -> Router<Arc<Web>> {
+    Router::new()
+}

@@ -1,0 +1,74 @@
+//! The files that a browser loads. They lie in `bridge/page/` and are part of the program.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{
+        HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
+    response::IntoResponse,
+    routing::get,
+};
+
+use super::{Problem, Web};
+
+/// A file of the page.
+struct File {
+    /// Where it is.
+    path: &'static str,
+    content_type: &'static str,
+    bytes: &'static [u8],
+}
+
+/// The places of the page that its script fills: each of them is the same file.
+const PLACES: [&str; 8] = [
+    "/",
+    "/login",
+    "/devices",
+    "/devices/{username}",
+    "/connections",
+    "/connections/{user}/{id}",
+    "/live",
+    "/account",
+];
+
+const INDEX: File = File { path: "/", content_type: HTML, bytes: include_bytes!("../../page/index.html") };
+
+const FILES: &[File] = &[
+    File { path: "/style.css", content_type: CSS, bytes: include_bytes!("../../page/style.css") },
+    File { path: "/icon.svg", content_type: SVG, bytes: include_bytes!("../../page/icon.svg") },
+    script("/js/app.js", include_bytes!("../../page/js/app.js")),
+];
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+
+const fn script(path: &'static str, bytes: &'static [u8]) -> File {
+    File { path, content_type: "text/javascript; charset=utf-8", bytes }
+}
+
+/// The files; everything else is not found.
+pub(super) fn routes() -> Router<Arc<Web>> {
+    let mut routes = Router::new();
+    for place in PLACES {
+        routes = routes.route(place, get(|| async { INDEX.answer() }));
+    }
+    for file in FILES {
+        routes = routes.route(file.path, get(|| async { file.answer() }));
+    }
+    routes.fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here") })
+}
+
+impl File {
+    fn answer(&self) -> impl IntoResponse + use<> {
+        let headers = [
+            (CONTENT_TYPE, HeaderValue::from_static(self.content_type)),
+            // Asked for again each time: after an update the page is the new one.
+            (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        ];
+        (headers, self.bytes)
+    }
+}

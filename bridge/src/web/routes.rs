@@ -1,0 +1,69 @@
+//! Who answers what, and the headers that every answer has.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request},
+    http::{
+        HeaderName, HeaderValue, StatusCode, Uri,
+        header::{self, HOST},
+    },
+    middleware::map_response,
+    response::{IntoResponse, Redirect, Response},
+};
+
+use super::{Problem, Web, api, page};
+
+/// Longest body of a request, in bytes.
+const MAX_BODY: usize = 64 << 10;
+
+/// What a browser may do with an answer: nothing that does not come from here, and no frame around it.
+const SECURITY: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'; trusted-types 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// Everything.
+pub(super) fn all(web: Arc<Web>) -> Router {
+    page::routes()
+        .merge(api::routes())
+        .with_state(web)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(map_response(secure))
+}
+
+/// For whoever speaks HTTP without TLS to a listener with it: leads to the same place with TLS.
+pub(super) fn moved_to_tls() -> Router {
+    Router::new().fallback(async |uri: Uri, request: Request| {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let place = uri.path_and_query().map_or("/", |place| place.as_str());
+        match host {
+            Some(host) => Redirect::permanent(&format!("https://{host}{place}")).into_response(),
+            None => Problem::new(StatusCode::BAD_REQUEST, "this port speaks HTTPS: begin with https://")
+                .into_response(),
+        }
+    })
+}
+
+async fn secure(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    for (name, value) in SECURITY {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    answer
+}

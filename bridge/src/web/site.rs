@@ -1,0 +1,219 @@
+//! Where the page is: its listener, which moves while the bridge runs, and the connections of browsers.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+
+use super::{Web, routes};
+use crate::{
+    listeners::{ListenError, listen},
+    settings::{self, Settings},
+};
+
+/// Connections of browsers and programs at once; further ones wait to be accepted.
+const CONNECTIONS: usize = 256;
+/// How long a client has for its TLS handshake, and for the head of each request; also how long it may be idle.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest head of a request, in bytes.
+const MAX_HEAD: usize = 16 << 10;
+/// The content type of a TLS record that holds a handshake: how TLS begins.
+const TLS_HANDSHAKE: u8 = 22;
+
+/// The TLS configuration for handshakes that begin now.
+pub type WebTls = Arc<ArcSwap<ServerConfig>>;
+
+/// The page at its place.
+pub struct Site {
+    web: Arc<Web>,
+    tls: WebTls,
+    places: Arc<Semaphore>,
+    served: Option<Served>,
+    /// Where it is, for others to look at.
+    told: Arc<ArcSwap<Option<SocketAddr>>>,
+    /// Why it is not where it should be, as it was told last.
+    failed: Option<String>,
+    stop: watch::Sender<bool>,
+}
+
+struct Served {
+    wanted: SocketAddr,
+    address: SocketAddr,
+    accept: JoinHandle<()>,
+}
+
+/// How a request came.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// Where from.
+    pub peer: SocketAddr,
+    /// Whether over TLS.
+    pub is_secure: bool,
+}
+
+impl Site {
+    /// Nowhere yet. `told` is kept true.
+    pub fn new(web: Arc<Web>, tls: WebTls, told: Arc<ArcSwap<Option<SocketAddr>>>) -> Self {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        Self { web, tls, places, served: None, told, failed: None, stop: watch::Sender::new(false) }
+    }
+
+    /// Goes where the settings say. If it cannot, it stays where it is, and says so once: devices do not need it, so nothing
+    /// else fails with it. Whoever is connected stays connected. Call it again to have it tried again.
+    pub async fn follow(&mut self, settings: &Settings) {
+        let wanted = settings.web.listen;
+        if self.served.as_ref().map(|served| served.wanted) == wanted {
+            self.failed = None;
+            return;
+        }
+        let moved = self.go_to(wanted).await;
+        self.told.store(Arc::new(self.served.as_ref().map(|served| served.address)));
+        let why = moved.err().map(|error| error.to_string());
+        if let Some(why) = &why
+            && self.failed.as_ref() != Some(why)
+        {
+            let stays = if self.served.is_some() { "stays where it was" } else { "is off" };
+            tracing::error!("{why}; until then the page {stays}, all else goes on");
+        }
+        self.failed = why;
+    }
+
+    /// Ends all connections.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.close().await;
+    }
+
+    async fn go_to(&mut self, wanted: Option<SocketAddr>) -> Result<(), ListenError> {
+        let Some(wanted) = wanted else {
+            self.close().await;
+            return Ok(());
+        };
+        let opened = match listen("web", wanted) {
+            // Its own listener may be in the way.
+            Err(_) if self.served.as_ref().is_some_and(|served| served.address.port() == wanted.port()) => {
+                let before = self.served.as_ref().map(|served| (served.wanted, served.address));
+                self.close().await;
+                listen("web", wanted).inspect_err(|_| {
+                    if let Some((wanted, address)) = before
+                        && let Ok((listener, address)) = listen("web", address)
+                    {
+                        self.serve(listener, wanted, address);
+                    }
+                })?
+            }
+            opened => opened?,
+        };
+        self.close().await;
+        self.serve(opened.0, wanted, opened.1);
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        if let Some(served) = self.served.take() {
+            served.accept.abort();
+            // An error says that it was aborted, which is what was asked for.
+            let _ = served.accept.await;
+        }
+    }
+
+    fn serve(&mut self, listener: TcpListener, wanted: SocketAddr, address: SocketAddr) {
+        let tls = settings::Web::has_tls(address).then(|| Arc::clone(&self.tls));
+        let desk = Arc::new(Desk {
+            routes: routes::all(Arc::clone(&self.web)),
+            moved: routes::moved_to_tls(),
+            tls,
+            stopping: self.stop.subscribe(),
+        });
+        let accept = tokio::spawn(accept(listener, desk, Arc::clone(&self.places)));
+        self.served = Some(Served { wanted, address, accept });
+    }
+}
+
+/// What the connections of one listener share.
+struct Desk {
+    routes: Router,
+    /// For clients that should speak TLS and do not.
+    moved: Router,
+    tls: Option<WebTls>,
+    /// Becomes true when the bridge stops.
+    stopping: watch::Receiver<bool>,
+}
+
+async fn accept(listener: TcpListener, desk: Arc<Desk>, places: Arc<Semaphore>) {
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move {
+                    connection(&desk, stream, peer).await;
+                    drop(place);
+                });
+            }
+            // No file descriptor is left, or the client has gone already.
+            Err(_) => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Serves one connection until it ends, or the bridge stops.
+async fn connection(desk: &Desk, stream: TcpStream, peer: SocketAddr) {
+    // Answers are written whole.
+    let _ = stream.set_nodelay(true);
+    let mut stopping = desk.stopping.clone();
+    let served = async {
+        let Some(tls) = &desk.tls else {
+            return http(stream, &desk.routes, Origin { peer, is_secure: false }).await;
+        };
+        let mut first = [0];
+        match timeout(PATIENCE, stream.peek(&mut first)).await {
+            Ok(Ok(1)) if first == [TLS_HANDSHAKE] => {
+                let acceptor = TlsAcceptor::from(tls.load_full());
+                if let Ok(Ok(stream)) = timeout(PATIENCE, acceptor.accept(stream)).await {
+                    http(stream, &desk.routes, Origin { peer, is_secure: true }).await;
+                }
+            }
+            Ok(Ok(1)) => http(stream, &desk.moved, Origin { peer, is_secure: false }).await,
+            _ => {}
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        // An error says that nobody can tell any more, which happens at the end only.
+        _ = stopping.wait_for(|stops| *stops) => {}
+    }
+}
+
+async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, routes: &Router, origin: Origin) {
+    let routes = TowerToHyperService::new(routes.clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(origin);
+        routes.call(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    // An error says that the client broke HTTP or went: it has been answered, or is gone.
+    let _ = served.await;
+}
