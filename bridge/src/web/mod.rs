@@ -7,6 +7,7 @@ mod api;
 mod auth;
 mod health;
 mod live;
+mod metrics;
 mod page;
 mod problem;
 mod routes;

@@ -1,5 +1,7 @@
 //! What can be asked for below `/api/v1/`, and beside it: one file for each thing.
 
+mod openapi;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -8,5 +10,5 @@ use super::Web;
 
 /// All of it.
 pub(super) fn routes() -> Router<Arc<Web>> {
-    Router::new()
+    Router::new().merge(openapi::routes())
 }
