@@ -38,8 +38,11 @@ const INDEX: File = File { path: "/", content_type: HTML, bytes: include_bytes!(
 
 const FILES: &[File] = &[
     File { path: "/style.css", content_type: CSS, bytes: include_bytes!("../../page/style.css") },
+    File { path: "/connections.css", content_type: CSS, bytes: include_bytes!("../../page/connections.css") },
     File { path: "/icon.svg", content_type: SVG, bytes: include_bytes!("../../page/icon.svg") },
     script("/js/app.js", include_bytes!("../../page/js/app.js")),
+    script("/js/chart.js", include_bytes!("../../page/js/chart.js")),
+    script("/js/scale.js", include_bytes!("../../page/js/scale.js")),
 ];
 
 const HTML: &str = "text/html; charset=utf-8";
