@@ -73,7 +73,7 @@ async function copy(text) {
     return true;
   } catch {
     // The clipboard is for pages over TLS and of this machine only; the older way is for all.
-    const field = h("textarea", { class: "offscreen", value: text, readonly: true });
+    const field = h("textarea", { class: "visually-hidden", value: text, readonly: true });
     (document.querySelector("dialog[open]") ?? document.body).append(field);
     field.select();
     const copied = document.execCommand("copy");

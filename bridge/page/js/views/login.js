@@ -89,7 +89,7 @@ function render(_, query) {
       h("p", { class: "muted" }, location.hostname),
       h("form", { class: "fields", novalidate: true, onsubmit: submit },
         // For password managers, which want to know whose password it is.
-        h("input", { class: "offscreen", type: "text", autocomplete: "username", value: "admin", tabindex: "-1", "aria-hidden": "true", readOnly: true }),
+        h("input", { class: "visually-hidden", type: "text", autocomplete: "username", value: "admin", tabindex: "-1", "aria-hidden": "true", readOnly: true }),
         password.element, enter)),
     h("details", { class: "login-help" },
       h("summary", null, "Where is the password?"),
