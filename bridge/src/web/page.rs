@@ -38,9 +38,22 @@ const INDEX: File = File { path: "/", content_type: HTML, bytes: include_bytes!(
 
 const FILES: &[File] = &[
     File { path: "/style.css", content_type: CSS, bytes: include_bytes!("../../page/style.css") },
+    File { path: "/views.css", content_type: CSS, bytes: include_bytes!("../../page/views.css") },
     File { path: "/connections.css", content_type: CSS, bytes: include_bytes!("../../page/connections.css") },
     File { path: "/icon.svg", content_type: SVG, bytes: include_bytes!("../../page/icon.svg") },
+    script("/js/api.js", include_bytes!("../../page/js/api.js")),
     script("/js/app.js", include_bytes!("../../page/js/app.js")),
+    script("/js/dialog.js", include_bytes!("../../page/js/dialog.js")),
+    script("/js/dom.js", include_bytes!("../../page/js/dom.js")),
+    script("/js/format.js", include_bytes!("../../page/js/format.js")),
+    script("/js/icons.js", include_bytes!("../../page/js/icons.js")),
+    script("/js/parts.js", include_bytes!("../../page/js/parts.js")),
+    script("/js/router.js", include_bytes!("../../page/js/router.js")),
+    script("/js/session.js", include_bytes!("../../page/js/session.js")),
+    script("/js/shell.js", include_bytes!("../../page/js/shell.js")),
+    script("/js/state.js", include_bytes!("../../page/js/state.js")),
+    script("/js/theme.js", include_bytes!("../../page/js/theme.js")),
+    script("/js/views/login.js", include_bytes!("../../page/js/views/login.js")),
     script("/js/chart.js", include_bytes!("../../page/js/chart.js")),
     script("/js/scale.js", include_bytes!("../../page/js/scale.js")),
 ];
