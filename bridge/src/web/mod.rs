@@ -24,12 +24,12 @@ use crate::control::Bridge;
 pub struct Web {
     bridge: Arc<Bridge>,
     auth: Auth,
-    live: Live,
+    live: Arc<Live>,
 }
 
 impl Web {
     /// Of a running bridge.
     pub fn new(bridge: Arc<Bridge>) -> Arc<Self> {
-        Arc::new(Self { auth: Auth::new(), live: Live::new(), bridge })
+        Arc::new(Self { auth: Auth::new(), live: Live::start(Arc::clone(&bridge)), bridge })
     }
 }

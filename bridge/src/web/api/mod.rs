@@ -1,5 +1,10 @@
 //! What can be asked for below `/api/v1/`, and beside it: one file for each thing.
 
+mod events;
+mod history;
+mod live;
+mod status;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,4 +14,8 @@ use super::Web;
 /// All of it.
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new()
+        .merge(events::routes())
+        .merge(history::routes())
+        .merge(live::routes())
+        .merge(status::routes())
 }
