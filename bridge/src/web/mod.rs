@@ -29,13 +29,14 @@ use crate::control::Bridge;
 pub struct Web {
     bridge: Arc<Bridge>,
     auth: Auth,
-    live: Live,
+    live: Arc<Live>,
     changes: Changes,
 }
 
 impl Web {
     /// Of a running bridge.
     pub fn new(bridge: Arc<Bridge>) -> Arc<Self> {
-        Arc::new(Self { auth: Auth::new(), live: Live::new(), changes: Changes::new(), bridge })
+        let live = Live::start(Arc::clone(&bridge));
+        Arc::new(Self { auth: Auth::new(), live, changes: Changes::new(), bridge })
     }
 }

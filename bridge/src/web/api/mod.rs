@@ -3,7 +3,11 @@
 mod connections_change;
 mod credentials;
 mod devices_change;
+mod events;
+mod history;
+mod live;
 mod reload;
+mod status;
 
 use std::sync::Arc;
 
@@ -18,4 +22,8 @@ pub(super) fn routes() -> Router<Arc<Web>> {
         .merge(connections_change::routes())
         .merge(credentials::routes())
         .merge(reload::routes())
+        .merge(events::routes())
+        .merge(history::routes())
+        .merge(live::routes())
+        .merge(status::routes())
 }
