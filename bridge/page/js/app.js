@@ -7,9 +7,12 @@ import { navigate, refresh, register, start } from "./router.js";
 import { forgetSession, loadSession, session } from "./session.js";
 import { markPlace, mountShell, unmountShell } from "./shell.js";
 import { firstState, startState, state, stopState } from "./state.js";
+import connection from "./views/connection.js";
+import connections from "./views/connections.js";
+import live from "./views/live.js";
 import login from "./views/login.js";
 
-const VIEWS = [login];
+const VIEWS = [login, connections, connection, live];
 
 const main = document.getElementById("main");
 
