@@ -8,12 +8,15 @@ import { forgetSession, loadSession, session } from "./session.js";
 import { markPlace, mountShell, unmountShell } from "./shell.js";
 import { firstState, startState, state, stopState } from "./state.js";
 import account from "./views/account.js";
+import connection from "./views/connection.js";
+import connections from "./views/connections.js";
 import device from "./views/device.js";
 import devices from "./views/devices.js";
+import live from "./views/live.js";
 import login from "./views/login.js";
 import overview from "./views/overview.js";
 
-const VIEWS = [login, overview, devices, device, account];
+const VIEWS = [login, overview, devices, device, connections, connection, live, account];
 
 const main = document.getElementById("main");
 let isStarted = false;

@@ -1,4 +1,4 @@
-/** Charts as SVG: a line without axes to stand beside a figure, and one with axes that can be read out. */
+// Charts as SVG: a line without axes to stand beside a figure, and one with axes that can be read out.
 
 import { h, replace, svg } from "./dom.js";
 import { areaPath, axis, linePath, readable, summary, tickText, timeTicks } from "./scale.js";

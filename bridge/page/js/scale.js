@@ -1,4 +1,4 @@
-/** Numbers to places and words: what charts need and knows no document. */
+// Numbers to places and words: what charts need and knows no document.
 
 import { bytes } from "./format.js";
 

@@ -33,7 +33,7 @@ const CHARTS = [
   { label: "Queued messages", unit: "", series: [["Queued", "queued"]] },
   { label: "CPU", unit: "%", series: [["Of a core", "cpu"]] },
   { label: "Memory", unit: "B", series: [["Of the bridge", "memory"]] },
-  { label: "Disk", unit: "B", series: [["Store", "store_bytes"], ["Free", "disk_free"]] },
+  { label: "Store", unit: "B", series: [["On disk", "store_bytes"]] },
 ];
 
 const LISTENERS = {
