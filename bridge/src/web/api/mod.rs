@@ -1,6 +1,14 @@
 //! What can be asked for below `/api/v1/`, and beside it: one file for each thing.
 
+mod connections_change;
+mod credentials;
+mod devices_change;
+mod events;
+mod history;
+mod live;
 mod openapi;
+mod reload;
+mod status;
 
 use std::sync::Arc;
 
@@ -10,5 +18,14 @@ use super::Web;
 
 /// All of it.
 pub(super) fn routes() -> Router<Arc<Web>> {
-    Router::new().merge(openapi::routes())
+    Router::new()
+        .merge(devices_change::routes())
+        .merge(connections_change::routes())
+        .merge(credentials::routes())
+        .merge(reload::routes())
+        .merge(events::routes())
+        .merge(history::routes())
+        .merge(live::routes())
+        .merge(status::routes())
+        .merge(openapi::routes())
 }

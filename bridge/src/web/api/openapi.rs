@@ -10,5 +10,6 @@ use crate::web::Web;
 const DOCUMENT: &str = include_str!("openapi.json");
 
 pub(super) fn routes() -> Router<Arc<Web>> {
-    Router::new().route("/api/v1/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], DOCUMENT) }))
+    Router::new()
+        .route("/api/v1/openapi.json", get(|| async { ([(CONTENT_TYPE, "application/json")], DOCUMENT) }))
 }
