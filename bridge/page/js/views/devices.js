@@ -75,6 +75,7 @@ class Devices {
       one.text, this.counts[index]));
     const sorts = [h("option", { value: "" }, "As in devices.json"), COLUMNS.map((column) => h("option", { value: column.id, selected: column === this.column }, column.text))];
     this.select = h("select", {
+      id: "device-sort",
       onchange: () => {
         const column = COLUMNS.find(({ id }) => id === this.select.value) ?? null;
         this.choose({ column, descending: column?.isNumber ?? false });
@@ -84,7 +85,7 @@ class Devices {
       h("div", { class: "search" }, icon("search"), search),
       h("div", { class: "segments", role: "radiogroup", "aria-label": "State" }, chooseState),
       // On a phone there are no heads to press.
-      h("label", { class: "sort-by" }, h("span", null, "Sort by"), this.select),
+      h("div", { class: "sort-by" }, h("label", { htmlFor: "device-sort" }, "Sort by"), this.select),
       this.summary);
   }
 
