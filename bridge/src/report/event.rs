@@ -38,6 +38,8 @@ pub enum Kind {
     Store,
     /// The configuration was taken up, or was not.
     Configuration,
+    /// Somebody logged in to the page or could not, or did something there.
+    Page,
     /// Some events are missing here, because they were not taken as fast as they came.
     #[value(skip)]
     Missed,
@@ -142,6 +144,11 @@ impl Event {
     /// The last one.
     pub(crate) fn stopping() -> Self {
         Self::new(Kind::Stopping, "the bridge is stopping")
+    }
+
+    /// What was done on the page, or to it.
+    pub(crate) fn of_page(text: impl Into<String>) -> Self {
+        Self::new(Kind::Page, text)
     }
 
     /// What came of a reload.

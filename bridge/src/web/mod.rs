@@ -4,32 +4,60 @@
 //! asked for, `live/` what pages are shown while it happens, `page` the files that a browser loads.
 
 mod api;
-mod auth;
+pub(crate) mod auth;
+mod body;
 mod live;
 mod page;
 mod problem;
 mod routes;
 mod site;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use auth::Auth;
+use auth::{Auth, Visitor};
 use live::Live;
 use problem::Problem;
 pub use site::{Site, WebTls};
 
-use crate::control::Bridge;
+use crate::{control::Bridge, report::Event};
 
 /// What all answers are made from.
 pub struct Web {
     bridge: Arc<Bridge>,
-    auth: Auth,
+    auth: Arc<Auth>,
     live: Live,
 }
 
 impl Web {
     /// Of a running bridge.
     pub fn new(bridge: Arc<Bridge>) -> Arc<Self> {
-        Arc::new(Self { auth: Auth::new(), live: Live::new(), bridge })
+        let auth = Auth::new(&bridge.configuration.load().settings.data_dir);
+        Arc::new(Self { auth, live: Live::new(), bridge })
+    }
+
+    /// Tells whoever watches, and the log, what somebody has done here: "removed the device Master 1 (4569)".
+    fn note(&self, visitor: &Visitor, what: &str) {
+        self.note_at(&visitor.name, what);
+    }
+
+    fn note_at(&self, who: &str, what: &str) {
+        let text = format!("{who} {what}");
+        tracing::info!("{text}");
+        self.tell(Event::of_page(text));
+    }
+
+    /// Tells whoever watches.
+    fn tell(&self, event: Event) {
+        // An error says that nobody does.
+        let _ = self.bridge.notices.send(event);
+    }
+
+    /// How long a login lasts.
+    fn session_max_age(&self) -> Duration {
+        self.bridge.configuration.load().settings.web.session_max_age
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.bridge.configuration.load().settings.data_dir.clone()
     }
 }
