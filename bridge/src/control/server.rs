@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     configuration::Configuration, listeners::Addresses, reload::ReloadHandle, report::Event,
-    settings::Environment,
+    settings::Environment, watchdog::Pulse,
 };
 
 /// Askers at once, whatever they do; further ones wait to be accepted.
@@ -59,6 +59,10 @@ pub struct Bridge {
     pub reload: ReloadHandle,
     /// Has the bridge stand still.
     pub pauses: mpsc::Sender<Pause>,
+    /// What the watchdog knows.
+    pub pulse: Arc<Pulse>,
+    /// Becomes true when the bridge begins to stop.
+    pub stopping: watch::Sender<bool>,
     /// When the bridge was started, by the system's clock.
     pub started: SystemTime,
     /// The same by one that nobody sets.

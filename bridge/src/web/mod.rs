@@ -1,11 +1,13 @@
 //! The page, its API, metrics and health: HTTP, from the one process.
 //!
 //! `site` has the sockets, `routes` says who answers what, `auth` who may ask, `api/` has one file for each thing that can be
-//! asked for, `live/` what pages are shown while it happens, `page` the files that a browser loads.
+//! asked for, `live/` what pages are shown while it happens, `page` the files that a browser loads. `changes` makes what is changed here the
+//! same as what is changed in the files, `refusal` says why it was not.
 
 mod api;
 mod auth;
 mod changes;
+mod health;
 mod input;
 mod live;
 mod page;
