@@ -16,8 +16,9 @@ use super::{
     super::{
         Problem, Web,
         auth::Write,
+        body::Body,
         changes::{Actor, Changes, with_revision},
-        input::{Body, Options, Place, Seen},
+        input::{Options, Place, Seen},
         site::Origin,
     },
     devices_change::Trying,
@@ -73,7 +74,7 @@ async fn add(
         if let Some(connection) = done.registry.connections().last() {
             let [from, to] = End::BOTH.map(|end| done.registry.end(connection, end).label());
             let what = format!("connection {} was added between {from} and {to}", connection.full_id());
-            web.note(Event::of_administration(actor.did(&what)).in_connection(connection.full_id()));
+            web.record(Event::of_page(actor.did(&what)).in_connection(connection.full_id()));
         }
     })
     .await?;
@@ -99,7 +100,7 @@ async fn remove(
     let actor = Actor::new(&visitor, &origin);
     let (done, full_id) = Changes::make(&web, seen, change, move |web, _, full_id: &String| {
         let text = actor.did(&format!("connection {full_id} was removed"));
-        web.note(Event::of_administration(text).in_connection(full_id.clone()));
+        web.record(Event::of_page(text).in_connection(full_id.clone()));
     })
     .await?;
     Ok(Json(json!({

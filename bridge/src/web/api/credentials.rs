@@ -111,7 +111,7 @@ impl Asked {
         let device = registry.end(connection, end);
         let full_id = connection.full_id();
         let text = actor.did(&format!("{what} of {} for {full_id} were fetched", device.label()));
-        web.note(Event::of_administration(text).about(device).in_connection(full_id));
+        web.record(Event::of_page(text).about(device).in_connection(full_id));
         Ok((file, end))
     }
 }

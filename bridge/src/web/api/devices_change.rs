@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::super::{
     Problem, Web,
     auth::Write,
+    body::Body,
     changes::{Actor, Changes, with_revision},
-    input::{Body, Options, Place, Seen},
+    input::{Options, Place, Seen},
     site::Origin,
 };
 use crate::{
@@ -88,7 +89,7 @@ async fn add(
     let (done, ()) = Changes::make(&web, seen, change, move |web, done, ()| {
         if let Some(device) = done.registry.devices().last() {
             let text = actor.did(&format!("device {} was added", device.label()));
-            web.note(Event::of_administration(text).about(device));
+            web.record(Event::of_page(text).about(device));
         }
     })
     .await?;
@@ -117,7 +118,7 @@ async fn change(
             && device != before
         {
             let text = actor.did(&format!("device {} {}", before.label(), became(before, device)));
-            web.note(Event::of_administration(text).about(device));
+            web.record(Event::of_page(text).about(device));
         }
     })
     .await?;
@@ -141,7 +142,7 @@ async fn rotate(
     let (done, index) = Changes::make(&web, seen, change, move |web, done, index| {
         if let Some(device) = done.registry.devices().get(*index) {
             let what = format!("device {} was given a new password", device.label());
-            web.note(Event::of_administration(actor.did(&what)).about(device));
+            web.record(Event::of_page(actor.did(&what)).about(device));
         }
     })
     .await?;
@@ -177,7 +178,7 @@ async fn remove(
                 format!("and its connections ({}) were removed", connections.join(", "))
             };
             let text = actor.did(&format!("device {} {with}", device.label()));
-            web.note(Event::of_administration(text).about(device));
+            web.record(Event::of_page(text).about(device));
         })
         .await?;
     Ok(Json(json!({

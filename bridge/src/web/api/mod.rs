@@ -4,6 +4,8 @@ mod connections_change;
 mod credentials;
 mod devices_change;
 mod reload;
+mod session;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -18,4 +20,6 @@ pub(super) fn routes() -> Router<Arc<Web>> {
         .merge(connections_change::routes())
         .merge(credentials::routes())
         .merge(reload::routes())
+        .merge(session::routes())
+        .merge(tokens::routes())
 }

@@ -19,7 +19,7 @@ async fn reload(
     Extension(origin): Extension<Origin>,
 ) -> Result<Json<Value>, Problem> {
     let text = Actor::new(&visitor, &origin).did("a reload was asked for");
-    web.note(Event::of_administration(text));
+    web.record(Event::of_page(text));
     let bridge = &web.bridge;
     match bridge.reload.reload().await {
         Ok(changes) => Ok(Json(json!({ "changes": changes }))),
