@@ -49,7 +49,7 @@ class Devices {
       viewHead("Devices", {
         actions: [h("button", { class: "button button-primary", type: "button", onclick: addDevice }, icon("plus"), "Add device")],
       }),
-      this.filters(), this.frame, this.none, h("div", { class: "list-end" }, this.end));
+      (this.filterBar = this.filters()), this.frame, this.none, h("div", { class: "list-end" }, this.end));
 
     this.sight = new IntersectionObserver(([entry]) => entry.isIntersecting && this.showMore(), { rootMargin: "600px" });
     this.sight.observe(this.end);
@@ -167,6 +167,7 @@ class Devices {
     this.end.hidden = left <= 0;
     setText(this.end, `Show more, ${count(left)} are left`);
     this.frame.hidden = matching.length === 0;
+    this.filterBar.hidden = all.length === 0;
     setText(this.summary, matching.length === all.length ? "" : `${count(matching.length)} of ${plural(all.length, "device")}`);
     replace(this.none, this.nothing(all.length, matching.length));
     this.heads.forEach((head, index) => setAttribute(head, "aria-sort",
