@@ -9,6 +9,7 @@ mod changes;
 mod health;
 mod input;
 mod live;
+mod metrics;
 mod page;
 mod problem;
 mod refusal;

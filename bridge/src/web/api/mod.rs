@@ -6,6 +6,7 @@ mod devices_change;
 mod events;
 mod history;
 mod live;
+mod openapi;
 mod reload;
 mod status;
 
@@ -26,4 +27,5 @@ pub(super) fn routes() -> Router<Arc<Web>> {
         .merge(history::routes())
         .merge(live::routes())
         .merge(status::routes())
+        .merge(openapi::routes())
 }
