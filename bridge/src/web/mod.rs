@@ -8,6 +8,7 @@ mod auth;
 mod health;
 mod live;
 mod page;
+mod patience;
 mod problem;
 mod routes;
 mod site;
