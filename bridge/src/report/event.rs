@@ -150,6 +150,21 @@ impl Event {
         Self::new(Kind::Stopping, "the bridge is stopping")
     }
 
+    /// What somebody did on the page, or with its API.
+    pub(crate) fn of_administration(text: String) -> Self {
+        Self::new(Kind::Configuration, text)
+    }
+
+    /// It concerns this device.
+    pub(crate) fn about(self, device: &Device) -> Self {
+        Self { username: Some(device.user_name()), device: Some(device.label()), ..self }
+    }
+
+    /// It concerns the connection with this `<user>/<id>`.
+    pub(crate) fn in_connection(self, full_id: String) -> Self {
+        Self { connection: Some(full_id), ..self }
+    }
+
     /// What came of a reload.
     pub(crate) fn of_reload(outcome: &Outcome) -> Self {
         Self::new(
