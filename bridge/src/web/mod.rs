@@ -11,6 +11,7 @@ mod input;
 mod live;
 mod metrics;
 mod page;
+mod patience;
 mod problem;
 mod refusal;
 mod routes;
