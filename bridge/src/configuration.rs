@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     document::Problems,
-    registry::{CONNECTIONS_FILE, DEVICES_FILE, Registry},
+    registry::{CONNECTIONS_FILE, DEVICES_FILE, Registry, Revision},
     settings::{Environment, SERVER_FILE, SYSTEM_CONFIG_DIR, Settings},
 };
 
@@ -21,6 +21,8 @@ pub struct Configuration {
     pub settings: Settings,
     /// `devices.json` and `connections.json`.
     pub registry: Registry,
+    /// The state of these two that it was read from.
+    pub revision: Revision,
 }
 
 /// What a new instance gets, with the paths in the configuration directory.
@@ -47,14 +49,21 @@ impl Configuration {
     /// # Errors
     /// As [`Configuration::load`].
     pub fn load_as(files: &Path, dir: &Path, environment: &Environment) -> Result<Self, Problems> {
-        match (Settings::load_as(files, dir, environment), Registry::load(files)) {
-            (Ok(settings), Ok(registry)) => Ok(Self { dir: dir.to_owned(), settings, registry }),
+        match (Settings::load_as(files, dir, environment), Registry::load_revision(files)) {
+            (Ok(settings), Ok((registry, revision))) => {
+                Ok(Self { dir: dir.to_owned(), settings, registry, revision })
+            }
             (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => Err(problems),
             (Err(mut problems), Err(more)) => {
                 problems.extend(more);
                 Err(problems)
             }
         }
+    }
+
+    /// Whether it means the same, however it is written.
+    pub fn means(&self, other: &Self) -> bool {
+        (&self.dir, &self.settings, &self.registry) == (&other.dir, &other.settings, &other.registry)
     }
 }
 

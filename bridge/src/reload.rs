@@ -35,7 +35,7 @@ use crate::{
     pairs::Pairs,
     policy::{LivePolicy, Policy},
     presence::PresenceTopics,
-    registry::{CONNECTIONS_FILE, DEVICES_FILE, Registry},
+    registry::{CONNECTIONS_FILE, DEVICES_FILE, Registry, Revision},
     rotation::Rotations,
     secrets::Secrets,
     service_manager::ServiceManager,
@@ -74,7 +74,7 @@ pub struct Running {
     /// The broker.
     pub broker: Arc<Broker>,
     /// What is shown to devices that use TLS.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Where devices connect.
     pub listeners: Listeners,
     /// Where the page is.
@@ -232,7 +232,8 @@ impl Reloader {
             }
         }
         self.missed = None;
-        if new == self.loaded && !(self.unmoved && asked) {
+        if new.means(&self.loaded) && !(self.unmoved && asked) {
+            self.note_revision(new.revision);
             self.refresh_identity();
             let is_news = self.told.take().is_some() || asked;
             return (Next::Wait, Ok(self.reloaded(vec![UNCHANGED.to_owned()], is_news)));
@@ -243,6 +244,16 @@ impl Reloader {
         match taken_up {
             Ok(changes) => (Next::Wait, Ok(changes)),
             Err(error) => (Next::Again, Err(self.refuse(asked, error))),
+        }
+    }
+
+    /// The files mean what they meant, and may be written otherwise.
+    fn note_revision(&mut self, revision: Revision) {
+        let Running { configuration, current, .. } = &mut self.running;
+        self.loaded.revision = revision;
+        if configuration.revision != revision {
+            configuration.revision = revision;
+            current.store(Arc::new(configuration.clone()));
         }
     }
 

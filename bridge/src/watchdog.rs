@@ -9,7 +9,11 @@ mod walker;
 
 use std::{
     io,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -26,6 +30,9 @@ const UNASKED: Duration = Duration::from_secs(30);
 /// So many tries in a row have to fail. At a thirtieth of the watchdog's time each, after a third of it without, that is
 /// before the service manager ends the process, who does not know why.
 const TRIES: u32 = 15;
+
+/// After so many in a row the bridge is not healthy any more for whoever asks. One may get lost where there is much to do.
+const WORRYING: u32 = 3;
 
 /// A busy machine gets so much time for every try, however short the watchdog's time is.
 const SHORTEST_TRY: Duration = Duration::from_secs(1);
@@ -52,6 +59,13 @@ enum Heard {
     Stop,
 }
 
+/// What the watchdog knows while it asks, for whoever wants to know earlier than by the end of the process.
+#[derive(Debug, Default)]
+pub struct Pulse {
+    /// Tries in a row without all messages back.
+    silent: AtomicU32,
+}
+
 /// A running watchdog. Stops when this is dropped.
 pub struct Watchdog {
     thread: mpsc::SyncSender<Heard>,
@@ -69,6 +83,7 @@ struct Asker {
     pace: Pace,
     round: watch::Sender<u64>,
     heard: mpsc::Receiver<Heard>,
+    pulse: Arc<Pulse>,
 }
 
 /// How a round ended.
@@ -83,23 +98,39 @@ impl Watchdog {
     ///
     /// # Errors
     /// The system has no more threads.
-    pub fn start(broker: Arc<Broker>, manager: ServiceManager) -> io::Result<Self> {
+    pub fn start(broker: Arc<Broker>, manager: ServiceManager, pulse: Arc<Pulse>) -> io::Result<Self> {
         let pace = Pace::of(ServiceManager::watchdog_time().unwrap_or(UNASKED));
-        Self::start_with(broker, pace, move || manager.alive(), |why| end(&why))
+        Self::start_with(broker, pace, pulse, move || manager.alive(), |why| end(&why))
     }
 
     fn start_with(
         broker: Arc<Broker>,
         pace: Pace,
+        pulse: Arc<Pulse>,
         alive: impl Fn() + Send + 'static,
         dead: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<Self> {
         let (round, rounds) = watch::channel(0);
         let (sender, heard) = mpsc::sync_channel(UNHEARD);
-        let asker = Asker { pace, round, heard };
+        let asker = Asker { pace, round, heard, pulse };
         thread::Builder::new().name("watchdog".to_owned()).spawn(move || asker.run(alive, dead))?;
         let walker = tokio::spawn(walk(broker, rounds, sender.clone())).abort_handle();
         Ok(Self { thread: sender, walker })
+    }
+}
+
+impl Pulse {
+    /// Whether messages travel through the broker, as far as the watchdog knows.
+    pub fn is_felt(&self) -> bool {
+        self.silent.load(Ordering::Relaxed) < WORRYING
+    }
+
+    fn missed(&self) {
+        self.silent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn felt(&self) {
+        self.silent.store(0, Ordering::Relaxed);
     }
 }
 
@@ -149,9 +180,11 @@ impl Asker {
                     Heard::Stop => return Outcome::Stopped,
                 }
                 if silent.is_empty() {
+                    self.pulse.felt();
                     return Outcome::Alive;
                 }
             }
+            self.pulse.missed();
         }
         Outcome::Silent(silent)
     }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use ior_broker::{Broker, StartError};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{broadcast, mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
@@ -81,7 +81,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
-    let identity = Identity::load(settings, SystemTime::now())?;
+    let identity = Arc::new(Identity::load(settings, SystemTime::now())?);
     write_credentials(&configuration, &secrets, &listeners.addresses(), &identity)?;
 
     let Core { broker, live, rotations } = Core::start(&configuration, &secrets, rotation).await?;
@@ -98,16 +98,19 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let addresses = listeners.follow();
     let (reload, requests) = ReloadHandle::new();
     let (pauses, mut pause) = mpsc::channel(1);
-    let web_address = Arc::default();
+    let (web_address, pulse) = (Arc::default(), Arc::default());
     let bridge = Arc::new(Bridge {
         broker: Arc::clone(&broker),
         configuration: Arc::clone(&current),
         environment: environment.clone(),
+        identity: Arc::clone(&identity),
         addresses: Arc::clone(&addresses),
         web_address: Arc::clone(&web_address),
         notices: broadcast::Sender::new(NOTICES),
         reload,
         pauses,
+        pulse: Arc::clone(&pulse),
+        stopping: watch::Sender::new(false),
         started,
         running_since,
     });
@@ -135,8 +138,8 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     );
     let page = web_address.load().map(|address| format!(", web {address}"));
     let ready = format!("ready: {}{}", addresses.load(), page.unwrap_or_default());
-    let control = control.serve(bridge);
-    let watchdog = Watchdog::start(Arc::clone(&broker), manager.clone())
+    let control = control.serve(Arc::clone(&bridge));
+    let watchdog = Watchdog::start(Arc::clone(&broker), manager.clone(), pulse)
         .map_err(|error| CommandError::failed(format!("cannot start the watchdog: {error}")))?;
     tracing::info!("{ready}");
     manager.ready();
@@ -148,6 +151,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     };
     tracing::info!("{end}: stopping");
     end.tell(&manager);
+    bridge.stopping.send_replace(true);
     control.stop().await;
     reloader.stop().await;
     drop(watchdog);

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     configuration::Configuration, listeners::Addresses, reload::ReloadHandle, report::Event,
-    settings::Environment,
+    settings::Environment, tls::Identity, watchdog::Pulse,
 };
 
 /// Askers at once, whatever they do; further ones wait to be accepted.
@@ -49,6 +49,8 @@ pub struct Bridge {
     pub configuration: Arc<ArcSwap<Configuration>>,
     /// The environment that the bridge was started in.
     pub environment: Environment,
+    /// What is shown to whoever connects with TLS.
+    pub identity: Arc<Identity>,
     /// Where devices connect.
     pub addresses: Arc<ArcSwap<Addresses>>,
     /// Where the page is.
@@ -59,6 +61,10 @@ pub struct Bridge {
     pub reload: ReloadHandle,
     /// Has the bridge stand still.
     pub pauses: mpsc::Sender<Pause>,
+    /// What the watchdog knows.
+    pub pulse: Arc<Pulse>,
+    /// Becomes true when the bridge begins to stop.
+    pub stopping: watch::Sender<bool>,
     /// When the bridge was started, by the system's clock.
     pub started: SystemTime,
     /// The same by one that nobody sets.

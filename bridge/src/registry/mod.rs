@@ -4,6 +4,7 @@
 mod find;
 mod name;
 mod plain;
+mod revision;
 mod validate;
 
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use find::Unclear;
 pub(crate) use find::{Known, find, find_connection, find_device, find_device_of};
 pub use name::{DeviceCode, MAX_ID, MAX_NAME, MAX_NUMBER, NameError, id_from_name, why_no_id};
 pub use plain::{DEFAULT_USER, MAX_LABEL};
+pub use revision::Revision;
 
 use crate::{
     document::{Problem, Problems, Source},
@@ -80,12 +82,25 @@ impl Registry {
     /// # Errors
     /// Everything that is wrong with both files.
     pub fn load(dir: &Path) -> Result<Self, Problems> {
+        Self::load_revision(dir).map(|(registry, _)| registry)
+    }
+
+    /// [`Registry::load`], and which state of both files that was.
+    ///
+    /// # Errors
+    /// Everything that is wrong with both files.
+    pub fn load_revision(dir: &Path) -> Result<(Self, Revision), Problems> {
         let mut problems = Problems::default();
         let devices = source(&dir.join(DEVICES_FILE), "{ \"devices\": [] }", &mut problems);
         let connections = source(&dir.join(CONNECTIONS_FILE), "{ \"connections\": [] }", &mut problems);
         let (registry, found) = validate::registry(devices.as_ref(), connections.as_ref());
         problems.extend(found);
-        if problems.is_empty() { Ok(registry) } else { Err(problems) }
+        match (devices, connections) {
+            (Some(devices), Some(connections)) if problems.is_empty() => {
+                Ok((registry, Revision::of(&devices, &connections)))
+            }
+            _ => Err(problems),
+        }
     }
 
     /// Makes a registry of two files' texts.
@@ -120,6 +135,16 @@ impl Registry {
     /// A user's device.
     pub fn device(&self, user: &str, code: &str) -> Option<&Device> {
         self.devices.iter().find(|device| &*device.user == user && device.code.as_str() == code)
+    }
+
+    /// The place of a device among [`Registry::devices`].
+    pub fn place(&self, device: &Device) -> Option<usize> {
+        self.devices.iter().position(|other| other == device)
+    }
+
+    /// The place of a connection among [`Registry::connections`].
+    pub fn place_of_connection(&self, connection: &Connection) -> Option<usize> {
+        self.connections.iter().position(|other| other == connection)
     }
 
     /// The device at one end of one of this registry's connections.

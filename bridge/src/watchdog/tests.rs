@@ -76,12 +76,18 @@ fn it_tells_which_lane_is_silent_and_a_late_answer_counts() {
         let Outcome::Silent(lanes) = asker.ask() else { panic!("not all are back") };
         assert!(asker.why(&lanes).contains(words), "{}", asker.why(&lanes));
         assert_eq!(*asker.round.borrow(), u64::from(TRIES));
+        assert!(!asker.pulse.is_felt());
     }
     let (asker, heard) = asker();
+    (0..WORRYING - 1).for_each(|_| asker.pulse.missed());
+    assert!(asker.pulse.is_felt(), "messages of QoS 0 may get lost");
+    asker.pulse.missed();
+    assert!(!asker.pulse.is_felt());
     for lane in [Lane::Live0, Lane::Live1, Lane::Assured] {
         heard.send(Heard::Back(1, lane)).unwrap();
     }
     assert!(matches!(asker.ask(), Outcome::Alive));
+    assert!(asker.pulse.is_felt());
     heard.send(Heard::Stop).unwrap();
     assert!(matches!(asker.ask(), Outcome::Stopped));
 }
@@ -98,7 +104,7 @@ fn it_ends_before_the_service_manager_would_end_it() {
 fn asker() -> (Asker, mpsc::SyncSender<Heard>) {
     let pace = Pace { between_rounds: Duration::ZERO, of_a_try: Duration::from_millis(1) };
     let (sender, heard) = mpsc::sync_channel(16);
-    (Asker { pace, round: watch::channel(0).0, heard }, sender)
+    (Asker { pace, round: watch::channel(0).0, heard, pulse: Arc::default() }, sender)
 }
 
 struct World {
@@ -123,8 +129,10 @@ impl World {
         let (end, dead) = mpsc::sync_channel(1);
         let alive_again = move || told.try_send(()).unwrap_or_default();
         let watchdog =
-            Watchdog::start_with(Arc::clone(&broker), pace, alive_again, move |why| end.send(why).unwrap())
-                .unwrap();
+            Watchdog::start_with(Arc::clone(&broker), pace, Arc::default(), alive_again, move |why| {
+                end.send(why).unwrap()
+            })
+            .unwrap();
         Self { broker, watchdog, alive, dead, _dir: dir }
     }
 }
