@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod backup;
+mod changes;
 pub mod cli;
 pub mod commands;
 pub mod configuration;
@@ -13,6 +14,7 @@ pub mod document;
 pub mod instance;
 pub mod last_seen;
 mod leftovers;
+mod links;
 pub mod listeners;
 pub mod logging;
 pub mod open_files;

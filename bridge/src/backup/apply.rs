@@ -18,6 +18,7 @@ use crate::{
     control::absolute,
     instance::Instance,
     leftovers,
+    links::real_path,
     registry::{CONNECTIONS_FILE, DEVICES_FILE},
     secrets::{create_private_dir, write_private},
     settings::{Environment, SERVER_FILE, STORE_DIR, Settings},
@@ -101,7 +102,7 @@ impl Staged {
         for path in files {
             let place = before.join(&path);
             place.parent().map_or(Ok(()), create_private_dir)?;
-            match fs::copy(config_dir.join(path), place) {
+            match fs::copy(behind_links(&config_dir.join(path))?, place) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -229,9 +230,17 @@ fn put_configuration(staged: &Path, config_dir: &Path) -> Result<(), RestoreErro
     Ok(())
 }
 
+/// Where a file of the configuration is, or will be.
+fn behind_links(place: &Path) -> io::Result<PathBuf> {
+    match real_path(place) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(place.to_owned()),
+        found => found,
+    }
+}
+
 /// Tries what [`put_file`] is going to need.
 fn may_be_put(staged: &Path, place: &Path) -> io::Result<()> {
-    let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+    let place = behind_links(place)?;
     if fs::read(&place).is_ok_and(|there| fs::read(staged).is_ok_and(|contents| contents == there)) {
         return Ok(());
     }
@@ -243,7 +252,7 @@ fn may_be_put(staged: &Path, place: &Path) -> io::Result<()> {
 /// Mode and owner of a file that is there stay, and a link stays one.
 fn put_file(staged: &Path, place: &Path) -> io::Result<()> {
     let contents = fs::read(staged)?;
-    let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());
+    let place = behind_links(place)?;
     if fs::read(&place).is_ok_and(|there| there == contents) {
         return Ok(());
     }

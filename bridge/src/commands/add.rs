@@ -4,20 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{
-    CommandError,
-    edit::{Done, Edit, changed},
-    print, print_json,
-};
+use super::{CommandError, print, print_json, with_change};
 use crate::{
-    registry::{
-        DEFAULT_USER, Device, DeviceCode, End, MAX_LABEL, Registry, find_device_of, id_from_name, why_no_id,
-    },
+    changes::{self, DEFAULT_TYPE, Done, Edit, EditError, NewConnection, NewDevice},
+    registry::{DEFAULT_USER, Device, End},
     settings::Environment,
 };
-
-/// The type of a device of which nobody says more.
-const DEFAULT_TYPE: &str = "Device";
 
 /// Arguments of `add`.
 #[derive(Debug, clap::Args)]
@@ -91,18 +83,17 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
 }
 
 async fn add_device(args: &DeviceArgs, mut edit: Edit) -> Result<(), CommandError> {
-    // What is no code is told with its place in the file.
-    let code = DeviceCode::new(&args.code).map_or_else(|_| args.code.as_str().into(), |code| code.to_json());
-    let name = args.name.as_ref().unwrap_or(&args.code);
-    let mut entry = vec![("code", code), ("name", json!(name)), ("type", json!(args.kind))];
-    if args.user != DEFAULT_USER {
-        entry.push(("user", json!(args.user)));
-    }
-    edit.devices(|list| list.insert(&entry))?;
+    let new = NewDevice {
+        code: Some(json!(args.code)),
+        name: args.name.as_ref().map(|name| json!(name)),
+        kind: Some(json!(args.kind)),
+        user: Some(json!(args.user)),
+    };
+    changes::add_device(&mut edit.draft, &new)?;
     let done = edit.finish().await?;
-    let device = done.registry.devices().last().ok_or_else(changed)?;
+    let device = done.registry.devices().last().ok_or(EditError::Changed)?;
     match args.json {
-        true => print_json(&done.to_json(json!({ "device": describe(device) }))),
+        true => print_json(&with_change(json!({ "device": describe(device) }), &done)),
         false => print(&format!(
             "{} was added to {}.\n\
              It has no connection yet, so no credential file. Connect it:\n  \
@@ -116,45 +107,20 @@ async fn add_device(args: &DeviceArgs, mut edit: Edit) -> Result<(), CommandErro
 }
 
 async fn add_connection(args: &ConnectionArgs, mut edit: Edit) -> Result<(), CommandError> {
-    let registry = edit.registry();
-    let from = find_device_of(registry, &args.from, args.user.as_deref())?;
-    let to = find_device_of(registry, &args.to, Some(&from.user))?;
-    let name = args.name.clone().unwrap_or_else(|| default_name(registry, from, to));
-    if args.id.is_none() && id_from_name(&name).is_none() {
-        return Err(without_id(&name));
-    }
-    let mut entry = vec![("name", json!(name)), ("from", from.code.to_json()), ("to", to.code.to_json())];
-    entry.extend(args.id.as_ref().map(|id| ("id", json!(id))));
-    if &*from.user != DEFAULT_USER {
-        entry.push(("user", json!(&*from.user)));
-    }
-    edit.connections(|list| list.insert(&entry))?;
+    let new = NewConnection {
+        from: args.from.clone(),
+        to: args.to.clone(),
+        name: args.name.as_ref().map(|name| json!(name)),
+        id: args.id.as_ref().map(|id| json!(id)),
+        user: args.user.clone(),
+    };
+    changes::add_connection(&mut edit.draft, &new)?;
     let done = edit.finish().await?;
     if args.json { print_json(&connection_json(&done)?) } else { print(&connection_text(&done)?) }
 }
 
-/// The names of both devices, or their codes where those make no id or one that is taken.
-fn default_name(registry: &Registry, from: &Device, to: &Device) -> String {
-    let is_free = |name: &String| {
-        let taken = |id: String| {
-            registry.connections().iter().any(|other| other.user == from.user && *other.id == *id)
-        };
-        name.chars().count() <= MAX_LABEL && id_from_name(name).is_some_and(|id| !taken(id))
-    };
-    let of_names = format!("{} - {}", from.name, to.name);
-    if is_free(&of_names) { of_names } else { format!("{} - {}", from.code, to.code) }
-}
-
-/// Says with which option an id is given, instead of what to write into the file.
-fn without_id(name: &str) -> CommandError {
-    let why = why_no_id(name);
-    CommandError::usage(format!(
-        "no id can be made from the name {name:?}: {why}; give one with --id, such as --id connection-1; nothing was changed"
-    ))
-}
-
 fn connection_text(done: &Done) -> Result<String, CommandError> {
-    let connection = done.registry.connections().last().ok_or_else(changed)?;
+    let connection = done.registry.connections().last().ok_or(EditError::Changed)?;
     let [from, to] = End::BOTH.map(|end| done.registry.end(connection, end).label());
     let mut text = format!(
         "{} was added to {}: {from} and {to} can talk.\nHand each device its credentials:\n",
@@ -169,19 +135,20 @@ fn connection_text(done: &Done) -> Result<String, CommandError> {
 }
 
 fn connection_json(done: &Done) -> Result<Value, CommandError> {
-    let connection = done.registry.connections().last().ok_or_else(changed)?;
+    let connection = done.registry.connections().last().ok_or(EditError::Changed)?;
     let end = |end| {
         let mut device = describe(done.registry.end(connection, end));
         device["file"] = json!(done.credential_file(connection, end).display().to_string());
         device
     };
-    Ok(done.to_json(json!({ "connection": {
+    let report = json!({ "connection": {
         "user": &*connection.user,
         "id": &*connection.id,
         "name": connection.name,
         "from": end(End::From),
         "to": end(End::To),
-    } })))
+    } });
+    Ok(with_change(report, &done))
 }
 
 fn describe(device: &Device) -> Value {

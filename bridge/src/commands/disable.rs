@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{
-    CommandError,
-    edit::{Edit, changed},
-    print, print_json,
+use super::{CommandError, print, print_json, with_change};
+use crate::{
+    changes::{DeviceChange, Edit, EditError, change_device},
+    registry::find_device,
+    settings::Environment,
 };
-use crate::{registry::find_device, settings::Environment};
 
 /// Arguments of `disable` and `enable`.
 #[derive(Debug, clap::Args)]
@@ -34,15 +34,15 @@ pub async fn run(
     environment: &Environment,
 ) -> Result<(), CommandError> {
     let mut edit = Edit::begin(dir, environment).await?;
-    let device = find_device(edit.registry(), &args.device)?;
-    let index = edit.registry().devices().iter().position(|other| other == device).ok_or_else(changed)?;
-    if device.disabled != disabled {
-        edit.devices(|list| list.set(index, "disabled", &disabled.into()))?;
-    }
+    let registry = edit.draft.registry();
+    let index = registry.place(find_device(registry, &args.device)?).ok_or(EditError::Changed)?;
+    let change = DeviceChange { disabled: Some(disabled.into()), ..DeviceChange::default() };
+    change_device(&mut edit.draft, index, &change)?;
     let done = edit.finish().await?;
     let device = &done.registry.devices()[index];
     if args.json {
-        return print_json(&done.to_json(json!({ "username": device.user_name(), "disabled": disabled })));
+        let report = json!({ "username": device.user_name(), "disabled": disabled });
+        return print_json(&with_change(report, &done));
     }
     let (name, may) =
         (device.label(), if disabled { "is disabled: it may not log in" } else { "may log in" });

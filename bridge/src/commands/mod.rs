@@ -14,7 +14,6 @@ pub mod devices;
 pub mod diag;
 pub mod disable;
 pub mod doctor;
-mod edit;
 pub mod explain;
 mod failure;
 pub mod latency;
@@ -31,7 +30,6 @@ pub mod store;
 mod store_stats;
 pub mod subscribe;
 mod table;
-mod take_up;
 mod tunnel;
 pub mod watch;
 mod words;
@@ -41,7 +39,14 @@ use std::{
     io::{self, Write},
 };
 
-use crate::{document::Problems, registry::Unclear, tls::TlsError};
+use serde_json::{Value, json};
+
+use crate::{
+    changes::{Done, EditError, NOTHING_CHANGED},
+    document::Problems,
+    registry::Unclear,
+    tls::TlsError,
+};
 
 /// A command that did not do what it was asked to: why, and the exit status.
 #[derive(Debug)]
@@ -67,7 +72,7 @@ impl CommandError {
     }
 
     /// With a line more.
-    pub(crate) fn and(self, line: &str) -> Self {
+    fn and(self, line: &str) -> Self {
         Self { message: format!("{}\n{line}", self.message), ..self }
     }
 
@@ -100,6 +105,17 @@ impl From<TlsError> for CommandError {
     }
 }
 
+impl From<EditError> for CommandError {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::Invalid(problems) => problems.into(),
+            EditError::WouldBeInvalid { problems, .. } => Self::from(problems).and(NOTHING_CHANGED),
+            error if error.is_usage() => Self::usage(error),
+            error => Self::failed(error),
+        }
+    }
+}
+
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -122,4 +138,14 @@ pub(crate) fn print(report: &str) -> Result<(), CommandError> {
 /// A report for programs.
 pub(crate) fn print_json(report: &serde_json::Value) -> Result<(), CommandError> {
     print(&format!("{report:#}\n"))
+}
+
+/// A report for programs on a change of the configuration, with what all of them tell.
+fn with_change(mut report: Value, done: &Done) -> Value {
+    report["configuration"] = done.files.iter().map(|file| file.display().to_string()).collect();
+    report["data_dir"] = json!(done.settings.data_dir.display().to_string());
+    report["running"] = json!(done.taken.pid().is_some());
+    report["pid"] = json!(done.taken.pid());
+    report["changes"] = json!(done.taken.changes());
+    report
 }

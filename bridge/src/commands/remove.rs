@@ -4,17 +4,12 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::{
-    CommandError,
-    confirm::confirm,
-    edit::{Edit, changed},
-    print, print_json,
-    running::Running,
-};
+use super::{CommandError, confirm::confirm, print, print_json, running::Running, with_change};
 use crate::{
+    changes::{self, Edit, EditError, Removal},
     configuration::Configuration,
     control::Request,
-    registry::{Connection, Device, End, Registry, find_connection, find_device_of},
+    registry::{Device, Registry, find_connection, find_device_of},
     report::{self, Status},
     settings::Environment,
 };
@@ -89,29 +84,19 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         Some(what)
     };
     let mut edit = Edit::begin(dir, environment).await?;
-    let before = edit.registry().clone();
+    let before = edit.draft.registry().clone();
     let gone = Gone::find(&before, &args.what)?;
     if asked.is_some_and(|asked| asked != gone.to_text()) {
-        return Err(changed());
+        return Err(EditError::Changed.into());
     }
-    // From the end, so that the places of the others stay.
-    for (index, connection) in before.connections().iter().enumerate().rev() {
-        if gone.connections.contains(&connection) {
-            edit.connections(|list| list.remove(index))?;
-        }
-    }
-    for (index, device) in before.devices().iter().enumerate().rev() {
-        if gone.device == Some(device) {
-            edit.devices(|list| list.remove(index))?;
-        }
-    }
+    changes::remove(&mut edit.draft, &gone.removal)?;
     let done = edit.finish().await?;
     if options.json {
-        let connections = gone.connections.iter().map(|connection| connection.full_id());
-        return print_json(&done.to_json(json!({ "removed": {
-            "device": gone.device.map(Device::user_name),
-            "connections": connections.collect::<Vec<_>>(),
-        } })));
+        let report = json!({ "removed": {
+            "device": gone.device().map(Device::user_name),
+            "connections": gone.removal.full_ids(&before),
+        } });
+        return print_json(&with_change(report, &done));
     }
     print(&format!("{} removed from {}.\n{}", gone.was(), done.in_files(), done.taken))
 }
@@ -128,48 +113,44 @@ impl What {
 /// What goes.
 struct Gone<'r> {
     registry: &'r Registry,
-    device: Option<&'r Device>,
-    connections: Vec<&'r Connection>,
+    removal: Removal,
 }
 
 impl<'r> Gone<'r> {
     fn find(registry: &'r Registry, what: &What) -> Result<Self, CommandError> {
-        let args = match what {
+        let removal = match what {
             What::Connection(args) => {
                 let connection = find_connection(registry, &args.connection, args.options.user.as_deref())?;
-                return Ok(Self { registry, device: None, connections: vec![connection] });
+                let index = registry.place_of_connection(connection).ok_or(EditError::Changed)?;
+                Removal::of_connection(index)
             }
-            What::Device(args) => args,
+            What::Device(args) => {
+                let device = find_device_of(registry, &args.device, args.options.user.as_deref())?;
+                let index = registry.place(device).ok_or(EditError::Changed)?;
+                Removal::of_device(registry, index, args.with_connections)?
+            }
         };
-        let device = find_device_of(registry, &args.device, args.options.user.as_deref())?;
-        let is_in =
-            |connection: &&Connection| End::BOTH.iter().any(|end| registry.end(connection, *end) == device);
-        let connections: Vec<_> = registry.connections().iter().filter(is_in).collect();
-        let gone = Self { registry, device: Some(device), connections };
-        if gone.connections.is_empty() || args.with_connections {
-            return Ok(gone);
-        }
-        Err(CommandError::usage(format!(
-            "{} is still in {}:\n{}Remove those first, or add --with-connections; nothing was changed",
-            device.label(),
-            if gone.connections.len() == 1 { "a connection" } else { "connections" },
-            gone.connection_lines()
-        )))
+        Ok(Self { registry, removal })
+    }
+
+    fn device(&self) -> Option<&'r Device> {
+        self.removal.device_of(self.registry)
     }
 
     /// What is told before it is asked.
     fn to_text(&self) -> String {
-        let device = self.device.map(|device| format!("  device {}\n", device.label()));
-        format!("To be removed:\n{}{}", device.unwrap_or_default(), self.connection_lines())
+        let device = self.device().map(|device| format!("  device {}\n", device.label()));
+        let connections = self.removal.connection_lines(self.registry);
+        format!("To be removed:\n{}{connections}", device.unwrap_or_default())
     }
 
     /// What goes with it, as far as the running bridge knows; it ends without a newline.
     async fn lost(&self, dir: &Path, environment: &Environment) -> Result<String, CommandError> {
         let mut lost = Vec::new();
-        if self.device.is_some() {
+        if self.device().is_some() {
             lost.push("It is disconnected, and may not log in any more.".to_owned());
         }
-        if !self.connections.is_empty() {
+        if !self.removal.connections.is_empty() {
             let waiting = match Running::find(dir, environment)?.connect().await? {
                 Some(mut client) => Some(self.waiting(&client.ask(&Request::Status).await?)),
                 None => None,
@@ -188,25 +169,17 @@ impl<'r> Gone<'r> {
     /// Messages in both directions of all its connections.
     fn waiting(&self, status: &Status) -> u64 {
         let goes = |one: &&report::Connection| {
-            self.connections.iter().any(|gone| *gone.user == one.user && *gone.id == one.id)
+            let mut gone = self.removal.connections_of(self.registry);
+            gone.any(|gone| *gone.user == one.user && *gone.id == one.id)
         };
         let lives = status.connections.iter().filter(goes).filter_map(|connection| connection.live.as_ref());
         lives.map(|live| live.from_to.waiting.messages + live.to_from.waiting.messages).sum()
     }
 
-    fn connection_lines(&self) -> String {
-        let line = |connection: &&Connection| {
-            let [from, to] = End::BOTH.map(|end| self.registry.end(connection, end).label());
-            format!("  connection {}: {from} with {to}\n", connection.full_id())
-        };
-        self.connections.iter().map(line).collect()
-    }
-
     /// What is told afterwards, as the beginning of a sentence.
     fn was(&self) -> String {
-        let connections: Vec<_> = self.connections.iter().map(|connection| connection.full_id()).collect();
-        let connections = connections.join(", ");
-        match self.device {
+        let connections = self.removal.full_ids(self.registry).join(", ");
+        match self.device() {
             None => format!("{connections} was"),
             Some(device) if connections.is_empty() => format!("{} was", device.label()),
             Some(device) => format!("{} and its connections ({connections}) were", device.label()),

@@ -4,12 +4,9 @@ use std::{path::Path, time::SystemTime};
 
 use serde_json::json;
 
-use super::{
-    CommandError,
-    edit::{Done, Edit, changed},
-    print, print_json,
-};
+use super::{CommandError, print, print_json, with_change};
 use crate::{
+    changes::{Done, Edit, EditError, rotate_device},
     registry::{Device, find_device},
     rotation::{Previous, Rotation},
     settings::Environment,
@@ -33,12 +30,9 @@ pub struct Args {
 /// refuses (status 1).
 pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(), CommandError> {
     let mut edit = Edit::begin(dir, environment).await?;
-    let device = find_device(edit.registry(), &args.device)?;
-    let version = device.secret_version.checked_add(1).ok_or_else(|| {
-        CommandError::usage(format!("{} has the highest secret version there is", device.label()))
-    })?;
-    let index = edit.registry().devices().iter().position(|other| other == device).ok_or_else(changed)?;
-    edit.devices(|list| list.set(index, "secret_version", &version.into()))?;
+    let registry = edit.draft.registry();
+    let index = registry.place(find_device(registry, &args.device)?).ok_or(EditError::Changed)?;
+    rotate_device(&mut edit.draft, index)?;
     let done = edit.finish().await?;
     let device = &done.registry.devices()[index];
     let rotation = Rotation::load(&done.settings.data_dir)
@@ -95,12 +89,13 @@ impl Report<'_> {
             json!({ "version": previous.version, "accepted_until": until })
         };
         let files = self.done.credential_files(self.device);
-        self.done.to_json(json!({
+        let report = json!({
             "username": self.device.user_name(),
             "name": self.device.name,
             "secret_version": self.device.secret_version,
             "files": files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),
             "previous": self.previous.iter().map(previous).collect::<Vec<_>>(),
-        }))
+        });
+        with_change(report, self.done)
     }
 }

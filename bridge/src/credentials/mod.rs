@@ -1,6 +1,7 @@
 //! Credential files: what a device needs to connect, made from the configuration and the secret key.
 
 mod file;
+mod qr;
 mod reach;
 mod snippet;
 mod store;
@@ -11,6 +12,7 @@ mod tests;
 use std::collections::HashMap;
 
 pub use file::{CredentialFile, Login, Peer, Topics};
+pub use qr::qr_code;
 pub use reach::Reach;
 pub use snippet::Format;
 pub use store::{CREDENTIALS_DIR, Staged, Written, path, write_all};

@@ -18,6 +18,18 @@ pub enum Format {
 }
 
 impl Format {
+    /// What it is for, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Json => "Credential file",
+            Self::Mosquitto => "mosquitto clients",
+            Self::Paho => "Python with paho-mqtt",
+            Self::Arduino => "Arduino with PubSubClient (ESP32)",
+            Self::EspIdf => "C with ESP-IDF (ESP32)",
+            Self::Env => "Environment variables",
+        }
+    }
+
     /// A text that is ready to be pasted. With TLS if the file names a port for it.
     pub fn render(self, file: &CredentialFile) -> String {
         match self {

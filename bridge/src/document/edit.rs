@@ -90,6 +90,13 @@ impl EntryList {
         }
     }
 
+    /// The key of the entry at `index` whose value is at this byte offset of the file.
+    pub fn key_at(&self, index: usize, offset: usize) -> Option<&str> {
+        let found =
+            members(self.items().get(index)?).iter().find(|member| member.value.span.contains(&offset));
+        found.map(|member| member.key.as_str())
+    }
+
     fn items(&self) -> &[Node] {
         match &self.list.value {
             Value::List(items) => items,
@@ -256,6 +263,15 @@ mod tests {
             assert_eq!(list(before).insert(&new), after);
         }
         assert_eq!(list("{\"devices\": [ {} ] }").remove(0), "{\"devices\": [] }");
+    }
+
+    #[test]
+    fn the_key_at_a_place_is_told() {
+        let text = r#"{"l":[{"a":1},{"a":22,"b":[3]}]}"#;
+        let list = EntryList::find(&Source::new("f", text), "l").unwrap().unwrap();
+        let key_at = |index, of: &str| list.key_at(index, text.find(of).unwrap());
+        assert_eq!([key_at(1, "22"), key_at(1, "[3]"), key_at(1, "3]")], [Some("a"), Some("b"), Some("b")]);
+        assert_eq!([key_at(0, "22"), key_at(1, "\"b\""), key_at(7, "22")], [None; 3]);
     }
 
     #[test]

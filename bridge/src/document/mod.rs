@@ -12,5 +12,6 @@ pub(crate) use json::{Node, Value, parse};
 pub use problem::{MAX_TOLD, Problem, Problems};
 pub(crate) use reader::{Object, Reader, Spanned, nearest};
 pub use replacement::Replacement;
+pub(crate) use replacement::is_changed_meanwhile;
 pub(crate) use source::Span;
 pub use source::{MAX_FILE_SIZE, Source};

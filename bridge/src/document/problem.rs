@@ -106,6 +106,14 @@ impl Problem {
         }
     }
 
+    /// Where in this text it is, as a byte offset; `None` if it is about something else.
+    pub(crate) fn offset_in(&self, text: &Arc<Source>) -> Option<usize> {
+        match &self.place {
+            Place::Text { source, span } if Arc::ptr_eq(source, text) => Some(span.start),
+            _ => None,
+        }
+    }
+
     /// What is wrong.
     pub fn message(&self) -> &str {
         &self.message

@@ -1,14 +1,15 @@
 use std::{
-    fs::{self, File},
+    fmt,
+    fs::{self, File, Metadata},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, fchown},
+    os::unix::fs::{MetadataExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
 use tempfile::NamedTempFile;
 
 use super::source::BOM;
-use crate::leftovers;
+use crate::{leftovers, links::real_path};
 
 /// Another text for a configuration file, on the disk beside it. Dropped without a commit, it is gone.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Replacement {
     /// Writes and syncs a text for the file that held another one when it was read. Its mode, owner and byte order mark
     /// stay, and a link stays one.
     pub(super) fn write(path: &Path, read: &str, text: &str) -> io::Result<Self> {
-        let path = fs::canonicalize(path)?;
+        let path = real_path(path)?;
         let before = fs::read(&path)?;
         let (mark, text_before) = before.split_at(if before.starts_with(BOM) { BOM.len() } else { 0 });
         if text_before != read.as_bytes() {
@@ -33,11 +34,7 @@ impl Replacement {
         let metadata = fs::metadata(&path)?;
         leftovers::remove(directory(&path));
         let mut file = leftovers::temporary_in(directory(&path))?;
-        if file.as_file().metadata()?.uid() != metadata.uid()
-            || file.as_file().metadata()?.gid() != metadata.gid()
-        {
-            fchown(file.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
-        }
+        give_owner_of(&metadata, file.as_file())?;
         file.as_file().set_permissions(metadata.permissions())?;
         file.write_all(mark)?;
         file.write_all(text.as_bytes())?;
@@ -62,8 +59,42 @@ fn directory(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("/"))
 }
 
+/// Root's file may become that of whoever replaces it: root can read it nevertheless.
+fn give_owner_of(before: &Metadata, file: &File) -> io::Result<()> {
+    let made = file.metadata()?;
+    if (made.uid(), made.gid()) == (before.uid(), before.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(before.uid()), Some(before.gid())).or_else(|error| {
+        let mode = before.permissions().mode();
+        let group_is_everybody = mode >> 3 & 0o7 == mode & 0o7;
+        match before.uid() {
+            0 if group_is_everybody => Ok(()),
+            0 => fchown(file, None, Some(before.gid())),
+            _ => Err(error),
+        }
+    })
+}
+
+/// The file was changed since it was read.
+#[derive(Debug)]
+struct Changed;
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("somebody else changed it at the same time: try again")
+    }
+}
+
+impl std::error::Error for Changed {}
+
 fn changed() -> io::Error {
-    io::Error::other("somebody else changed it at the same time: try again")
+    io::Error::other(Changed)
+}
+
+/// Whether this is why a file was not replaced: it was changed since it was read.
+pub(crate) fn is_changed_meanwhile(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<Changed>())
 }
 
 #[cfg(test)]

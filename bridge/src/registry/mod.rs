@@ -137,6 +137,16 @@ impl Registry {
         self.devices.iter().find(|device| &*device.user == user && device.code.as_str() == code)
     }
 
+    /// The place of a device among [`Registry::devices`].
+    pub fn place(&self, device: &Device) -> Option<usize> {
+        self.devices.iter().position(|other| other == device)
+    }
+
+    /// The place of a connection among [`Registry::connections`].
+    pub fn place_of_connection(&self, connection: &Connection) -> Option<usize> {
+        self.connections.iter().position(|other| other == connection)
+    }
+
     /// The device at one end of one of this registry's connections.
     pub fn end(&self, connection: &Connection, end: End) -> &Device {
         &self.devices[match end {

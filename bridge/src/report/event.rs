@@ -139,9 +139,30 @@ impl Event {
         Self { count: Some(count), ..Self::new(Kind::Missed, text) }
     }
 
+    /// So many happened, and are not told here because there were so many.
+    pub(crate) fn left_out(count: u64) -> Self {
+        let text = format!("{count} more events happened just before, too many to show");
+        Self { count: Some(count), ..Self::new(Kind::Missed, text) }
+    }
+
     /// The last one.
     pub(crate) fn stopping() -> Self {
         Self::new(Kind::Stopping, "the bridge is stopping")
+    }
+
+    /// What somebody did on the page, or with its API.
+    pub(crate) fn of_administration(text: String) -> Self {
+        Self::new(Kind::Configuration, text)
+    }
+
+    /// It concerns this device.
+    pub(crate) fn about(self, device: &Device) -> Self {
+        Self { username: Some(device.user_name()), device: Some(device.label()), ..self }
+    }
+
+    /// It concerns the connection with this `<user>/<id>`.
+    pub(crate) fn in_connection(self, full_id: String) -> Self {
+        Self { connection: Some(full_id), ..self }
     }
 
     /// What came of a reload.

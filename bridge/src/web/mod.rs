@@ -5,16 +5,21 @@
 
 mod api;
 mod auth;
+mod changes;
 mod health;
+mod input;
 mod live;
+mod metrics;
 mod page;
 mod problem;
+mod refusal;
 mod routes;
 mod site;
 
 use std::sync::Arc;
 
 use auth::Auth;
+use changes::Changes;
 use live::Live;
 use problem::Problem;
 pub use site::{Site, WebTls};
@@ -25,12 +30,14 @@ use crate::control::Bridge;
 pub struct Web {
     bridge: Arc<Bridge>,
     auth: Auth,
-    live: Live,
+    live: Arc<Live>,
+    changes: Changes,
 }
 
 impl Web {
     /// Of a running bridge.
     pub fn new(bridge: Arc<Bridge>) -> Arc<Self> {
-        Arc::new(Self { auth: Auth::new(), live: Live::new(), bridge })
+        let live = Live::start(Arc::clone(&bridge));
+        Arc::new(Self { auth: Auth::new(), live, changes: Changes::new(), bridge })
     }
 }

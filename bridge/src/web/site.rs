@@ -86,6 +86,7 @@ impl Site {
         }
         let moved = self.go_to(wanted).await;
         self.told.store(Arc::new(self.served.as_ref().map(|served| served.address)));
+        self.web.live.serve(self.served.is_some());
         let why = moved.err().map(|error| error.to_string());
         if let Some(why) = &why
             && self.failed.as_ref() != Some(why)
@@ -98,6 +99,7 @@ impl Site {
 
     /// Ends all connections.
     pub async fn stop(mut self) {
+        self.web.live.stop().await;
         self.stop.send_replace(true);
         self.close().await;
     }

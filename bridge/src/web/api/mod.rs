@@ -1,5 +1,15 @@
 //! What can be asked for below `/api/v1/`, and beside it: one file for each thing.
 
+mod connections_change;
+mod credentials;
+mod devices_change;
+mod events;
+mod history;
+mod live;
+mod openapi;
+mod reload;
+mod status;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,4 +19,13 @@ use super::Web;
 /// All of it.
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new()
+        .merge(devices_change::routes())
+        .merge(connections_change::routes())
+        .merge(credentials::routes())
+        .merge(reload::routes())
+        .merge(events::routes())
+        .merge(history::routes())
+        .merge(live::routes())
+        .merge(status::routes())
+        .merge(openapi::routes())
 }

@@ -2,7 +2,7 @@
 
 mod guard;
 
-pub(super) use guard::{Admin, Metrics, Read, Write};
+pub(super) use guard::{Admin, Metrics, Read, Visitor, Write};
 
 /// What is known of those who may ask.
 pub(super) struct Auth {}

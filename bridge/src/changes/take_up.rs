@@ -1,17 +1,18 @@
-//! Who takes up what a command has changed in the configuration: the running bridge, or else the command itself, as a
-//! bridge does at its start.
+//! Who takes up what was changed in the configuration: the running bridge, or else the command itself, as a bridge does at
+//! its start.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use tokio::time::{Instant, sleep};
 
-use super::CommandError;
+use super::EditError;
 use crate::{
-    control::{Client, ControlError, Hello, Request, absolute, socket_path},
+    control::{Bridge, Client, ControlError, Hello, Request, absolute, socket_path},
     credentials::{Issuer, Reach, Staged},
     instance::{Instance, InstanceError},
     listeners::Addresses,
@@ -31,10 +32,11 @@ const START: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Who is going to take a change up.
-#[derive(Debug)]
 pub(super) enum Taker {
     /// The running bridge.
     Bridge(RunningBridge),
+    /// The running bridge, which is this very process.
+    Itself(Arc<Bridge>),
     /// No bridge is running, and none can start meanwhile.
     Command(Instance),
 }
@@ -42,23 +44,24 @@ pub(super) enum Taker {
 /// A bridge that can be asked.
 #[derive(Debug)]
 pub(super) struct RunningBridge {
-    hello: Hello,
+    pid: u32,
     socket: PathBuf,
-    /// It works on another data directory than the command was told of.
-    is_elsewhere: bool,
+    /// Its data directory, if it is another one than the command was told of.
+    elsewhere: Option<PathBuf>,
 }
 
 /// All that can fail before the configuration is written has not failed.
 pub(super) enum Ready {
     Bridge(RunningBridge),
+    Itself { bridge: Arc<Bridge>, elsewhere: Option<PathBuf> },
     Command { data_dir: PathBuf, staged: Staged, _instance: Instance },
 }
 
 /// Who has taken a change up.
 #[derive(Debug)]
-pub(super) enum Taken {
-    /// The running bridge; and what that changed, in its words.
-    ByBridge { bridge: RunningBridge, changes: String },
+pub(crate) enum Taken {
+    /// The running bridge; its data directory, if it is another one than was meant; and what that changed, in its words.
+    ByBridge { pid: u32, elsewhere: Option<PathBuf>, changes: String },
     /// The next bridge that is started; the credential files are written.
     AtNextStart,
 }
@@ -67,31 +70,25 @@ impl Taker {
     /// Who it is for a configuration directory.
     ///
     /// # Errors
-    /// The bridge runs with another configuration directory (status 2), or somebody works on the data directory who cannot be
-    /// asked (status 1).
-    pub(super) async fn find(dir: &Path, settings: &Settings) -> Result<Self, CommandError> {
+    /// The bridge runs with another configuration directory, or somebody works on the data directory who cannot be asked.
+    pub(super) async fn find(dir: &Path, settings: &Settings) -> Result<Self, EditError> {
         let socket = socket_path(settings);
         let until = Instant::now() + START;
         loop {
-            let unchanged = |error| CommandError::failed(format!("{error}; nothing was changed"));
-            if let Some(mut client) = Client::connect(&socket).await.map_err(unchanged)? {
-                let hello: Hello = client.ask(&Request::Hello).await.map_err(unchanged)?;
+            if let Some(mut client) = Client::connect(&socket).await.map_err(EditError::NoAnswer)? {
+                let hello: Hello = client.ask(&Request::Hello).await.map_err(EditError::NoAnswer)?;
                 check_directory(&hello, dir)?;
                 let is_elsewhere = hello.data_dir != absolute(&settings.data_dir);
-                return Ok(Self::Bridge(RunningBridge { hello, socket, is_elsewhere }));
+                let elsewhere = is_elsewhere.then(|| hello.data_dir.into());
+                return Ok(Self::Bridge(RunningBridge { pid: hello.pid, socket, elsewhere }));
             }
             match Instance::claim(&settings.data_dir) {
                 Ok(instance) => return Ok(Self::Command(instance)),
                 Err(InstanceError::Taken { .. }) if Instant::now() < until => sleep(LOOK).await,
                 Err(InstanceError::Taken { data_dir, holder }) => {
-                    return Err(CommandError::failed(format!(
-                        "{holder} works on the data directory {} and cannot be asked through {}: restart it if it is an \
-                         older version, or wait until it is done; nothing was changed",
-                        data_dir.display(),
-                        socket.display()
-                    )));
+                    return Err(EditError::Taken { data_dir, holder, socket });
                 }
-                Err(error) => return Err(CommandError::failed(error)),
+                Err(error) => return Err(EditError::NoInstance(error)),
             }
         }
     }
@@ -100,18 +97,21 @@ impl Taker {
     ///
     /// # Errors
     /// The CA, the secret key or a credential file fails.
-    pub(super) fn prepare(self, settings: &Settings, registry: &Registry) -> Result<Ready, CommandError> {
+    pub(super) fn prepare(self, settings: &Settings, registry: &Registry) -> Result<Ready, EditError> {
         let instance = match self {
             Self::Bridge(bridge) => return Ok(Ready::Bridge(bridge)),
+            Self::Itself(bridge) => {
+                let data_dir = bridge.configuration.load().settings.data_dir.clone();
+                let elsewhere = (data_dir != settings.data_dir).then_some(data_dir);
+                return Ok(Ready::Itself { bridge, elsewhere });
+            }
             Self::Command(instance) => instance,
         };
-        let ca = tls::ca(settings, SystemTime::now())?;
-        let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
+        let ca = tls::ca(settings, SystemTime::now()).map_err(EditError::NoCa)?;
+        let secrets = Secrets::load_or_create(&settings.data_dir).map_err(EditError::NoSecrets)?;
         let reach = Reach::new(settings, &Addresses::wanted(settings), ca);
         let staged = Staged::write(&settings.data_dir, &Issuer::new(registry, &secrets, &reach));
-        let staged = staged.map_err(|error| {
-            CommandError::failed(format!("{error}; {}; nothing was changed", advice(&error)))
-        })?;
+        let staged = staged.map_err(EditError::NoCredentials)?;
         Ok(Ready::Command { data_dir: settings.data_dir.clone(), staged, _instance: instance })
     }
 }
@@ -129,15 +129,17 @@ impl Ready {
                     Ok(None) => return Err("the bridge has ended meanwhile: start it".to_owned()),
                     Err(error) => Err(error),
                 };
+                let RunningBridge { pid, elsewhere, .. } = bridge;
                 match asked {
-                    Ok(changes) => Ok(Taken::ByBridge { bridge, changes }),
-                    Err(ControlError::Refused(why)) => Err(format!(
-                        "the running bridge (process {}) refuses: {why}\n\
-                         What runs stays as it was. Once that is put right, the bridge takes the change up by itself",
-                        bridge.hello.pid
-                    )),
+                    Ok(changes) => Ok(Taken::ByBridge { pid, elsewhere, changes }),
+                    Err(ControlError::Refused(why)) => Err(refused(pid, &why)),
                     Err(error) => Err(error.to_string()),
                 }
+            }
+            Self::Itself { bridge, elsewhere } => {
+                let pid = std::process::id();
+                let changes = bridge.reload.reload().await.map_err(|why| refused(pid, &why))?;
+                Ok(Taken::ByBridge { pid, elsewhere, changes })
             }
             Self::Command { data_dir, staged, _instance } => {
                 let written = note(&data_dir, before, after).and_then(|()| staged.commit());
@@ -150,15 +152,15 @@ impl Ready {
 
 impl Taken {
     /// The running bridge's process.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         match self {
-            Self::ByBridge { bridge, .. } => Some(bridge.hello.pid),
+            Self::ByBridge { pid, .. } => Some(*pid),
             Self::AtNextStart => None,
         }
     }
 
     /// What the running bridge says that it changed.
-    pub(super) fn changes(&self) -> Option<&str> {
+    pub(crate) fn changes(&self) -> Option<&str> {
         match self {
             Self::ByBridge { changes, .. } => Some(changes),
             Self::AtNextStart => None,
@@ -168,7 +170,7 @@ impl Taken {
     /// The data directory that it was taken up in.
     pub(super) fn data_dir(&self, settings: &Settings) -> PathBuf {
         match self {
-            Self::ByBridge { bridge, .. } if bridge.is_elsewhere => PathBuf::from(&bridge.hello.data_dir),
+            Self::ByBridge { elsewhere: Some(elsewhere), .. } => elsewhere.clone(),
             _ => settings.data_dir.clone(),
         }
     }
@@ -177,43 +179,37 @@ impl Taken {
 /// For people.
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ByBridge { bridge: RunningBridge { hello, is_elsewhere, .. }, changes } => {
-                write!(
-                    f,
-                    "This holds from now on: the running bridge (process {}) has taken it up",
-                    hello.pid
-                )?;
-                // It may have seen the change before it was asked.
-                if changes == UNCHANGED {
-                    writeln!(f, ".")?
-                } else {
-                    writeln!(f, ":\n{changes}.")?
-                }
-                if *is_elsewhere {
-                    writeln!(
-                        f,
-                        "It works on the data directory {}, not on the one named here.",
-                        hello.data_dir
-                    )?;
-                }
-                Ok(())
+        let Self::ByBridge { pid, elsewhere, changes } = self else {
+            return writeln!(f, "No bridge is running: this holds when one is started.");
+        };
+        write!(f, "This holds from now on: the running bridge (process {pid}) has taken it up")?;
+        // It may have seen the change before it was asked.
+        if changes == UNCHANGED {
+            writeln!(f, ".")?;
+        } else {
+            writeln!(f, ":\n{changes}.")?;
+        }
+        match elsewhere {
+            Some(dir) => {
+                writeln!(f, "It works on the data directory {}, not on the one named here.", dir.display())
             }
-            Self::AtNextStart => writeln!(f, "No bridge is running: this holds when one is started."),
+            None => Ok(()),
         }
     }
 }
 
-fn check_directory(hello: &Hello, dir: &Path) -> Result<(), CommandError> {
+fn check_directory(hello: &Hello, dir: &Path) -> Result<(), EditError> {
     if hello.config == absolute(dir) {
         return Ok(());
     }
-    Err(CommandError::usage(format!(
-        "the running bridge (process {}) was started with --config {}, not with {}: name that one; nothing was changed",
-        hello.pid,
-        hello.config,
-        dir.display()
-    )))
+    Err(EditError::OtherDirectory { pid: hello.pid, runs_with: hello.config.clone(), dir: dir.to_owned() })
+}
+
+fn refused(pid: u32, why: &str) -> String {
+    format!(
+        "the running bridge (process {pid}) refuses: {why}\n\
+         What runs stays as it was. Once that is put right, the bridge takes the change up by itself"
+    )
 }
 
 /// What a bridge learns at its start of the versions that were replaced, and what it cannot know: that a connection was gone
