@@ -42,7 +42,7 @@ const orders = {
       });
     });
     const page = await context.newPage();
-    pages.push({ page, context, offences: watch(page, site) });
+    pages.push({ page, context, offences: watch(page, site), forgiven: [] });
     if (look) await orders.look({ ...look, page: pages.length - 1 });
     return pages.length - 1;
   },
@@ -96,8 +96,10 @@ const orders = {
   /** How many pixels the page is wider than its window. */
   overflow: ({ page }) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth),
 
+  forgive: ({ forgiven, words }) => forgiven.push(words),
+
   /** What no page may do, since the last time it was asked for. */
-  offences: ({ offences }) => offences.splice(0),
+  offences: ({ offences, forgiven }) => offences.splice(0).filter((offence) => !forgiven.some((words) => offence.includes(words))),
 };
 
 /** The first of them that is to be seen. */

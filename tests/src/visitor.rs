@@ -23,6 +23,9 @@ use crate::{Bridge, World, browser::modules};
 /// How long anything on a page may take: other tests run on the same machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The button on the door.
+pub const LOG_IN: &str = "role=button[name=\"Log in\"]";
+
 /// A browser with as many pages as are opened in it. Ends when dropped.
 pub struct Browser(Rc<RefCell<Driver>>);
 
@@ -190,9 +193,16 @@ impl Visitor {
     #[track_caller]
     pub fn logs_in(&self, world: &World) {
         self.fills("Password", &first_password(world));
-        self.clicks("role=button[name=\"Log in\"]");
+        self.clicks(LOG_IN);
         self.sees("role=navigation");
-        self.misses("role=status[name=\"Loading\"]");
+        self.misses(".waiting");
+    }
+
+    /// Follows one of the links to all places.
+    #[track_caller]
+    pub fn goes_by_the_menu(&self, place: &str) {
+        self.clicks(&format!("role=navigation >> role=link[name=\"{place}\"]"));
+        self.sees(&format!("role=heading[name=\"{place}\"]"));
     }
 
     /// Loses all cookies.
@@ -232,6 +242,12 @@ impl Visitor {
     #[track_caller]
     pub fn sees_all_of_its_width(&self, place: &str) {
         assert_eq!(self.order("overflow", json!({})), 0, "{place} is wider than the window, by so many pixels");
+    }
+
+    /// Does not count what holds these words, such as what a browser says of a bridge that is stopped.
+    #[track_caller]
+    pub fn forgives(&self, words: &str) {
+        self.order("forgive", json!({ "words": words }));
     }
 
     /// Fails if a page did what none may do.
