@@ -102,7 +102,8 @@ impl Browser {
     #[track_caller]
     pub fn visit_at(&self, web: SocketAddr) -> Visitor {
         let page = self.0.borrow_mut().order(&json!({ "order": "open", "site": format!("http://{web}") }));
-        let visitor = Visitor { driver: Rc::clone(&self.0), page: page.unwrap_or_else(|error| panic!("{error}")) };
+        let visitor =
+            Visitor { driver: Rc::clone(&self.0), page: page.unwrap_or_else(|error| panic!("{error}")) };
         visitor.goes_to("/");
         visitor
     }
@@ -241,7 +242,11 @@ impl Visitor {
     /// Fails if one has to scroll sideways.
     #[track_caller]
     pub fn sees_all_of_its_width(&self, place: &str) {
-        assert_eq!(self.order("overflow", json!({})), 0, "{place} is wider than the window, by so many pixels");
+        assert_eq!(
+            self.order("overflow", json!({})),
+            0,
+            "{place} is wider than the window, by so many pixels"
+        );
     }
 
     /// Does not count what holds these words, such as what a browser says of a bridge that is stopped.
