@@ -110,24 +110,7 @@ impl Messages {
         time: Duration,
         visitor: &Visitor,
     ) -> Option<Time> {
-        let (until, deadline) = (Time(Time::now().0 + time), Instant::now() + time);
-        {
-            let mut views = self.views.lock();
-            let Views { by_key, begun } = &mut *views;
-            if let Some(view) = by_key.get_mut(key).filter(|view| view.pair.joins_the_same(&pair)) {
-                view.until = until;
-                view.deadline.send_replace(deadline);
-            } else if by_key.len() >= VIEWS && !by_key.contains_key(key) {
-                return None;
-            } else {
-                *begun += 1;
-                let (number, sender) = (*begun, broadcast::Sender::new(BEHIND));
-                let (deadline, deadlines) = watch::channel(deadline);
-                let view = View { number, pair: pair.clone(), until, deadline, sender, messages: 0 };
-                by_key.insert(key.to_owned(), view);
-                tokio::spawn(Pump::new(Arc::clone(self), key, number, pair, deadlines).run());
-            }
-        }
+        let until = self.show(key, pair, time)?;
         let clock = humantime::format_rfc3339_seconds(until.0);
         self.tell(key, visitor.did(&format!("the messages of {key} are shown on the page until {clock},")));
         Some(until)
@@ -162,6 +145,26 @@ impl Messages {
     pub(super) async fn stop(&self) {
         // An error says that one of them reads slowly, and is cut off.
         let _ = timeout(STOPPING_TIME, self.places.acquire_many(READERS as u32)).await;
+    }
+
+    fn show(self: &Arc<Self>, key: &str, pair: Pair, time: Duration) -> Option<Time> {
+        let (until, deadline) = (Time(Time::now().0 + time), Instant::now() + time);
+        let mut views = self.views.lock();
+        let Views { by_key, begun } = &mut *views;
+        if let Some(view) = by_key.get_mut(key).filter(|view| view.pair.joins_the_same(&pair)) {
+            view.until = until;
+            view.deadline.send_replace(deadline);
+        } else if by_key.len() >= VIEWS && !by_key.contains_key(key) {
+            return None;
+        } else {
+            *begun += 1;
+            let (number, sender) = (*begun, broadcast::Sender::new(BEHIND));
+            let (deadline, deadlines) = watch::channel(deadline);
+            let view = View { number, pair: pair.clone(), until, deadline, sender, messages: 0 };
+            by_key.insert(key.to_owned(), view);
+            tokio::spawn(Pump::new(Arc::clone(self), key, number, pair, deadlines).run());
+        }
+        Some(until)
     }
 
     /// Ends a view, if it is still there, and says so. `number` is which one, if another one may have taken its place.

@@ -78,7 +78,7 @@ impl Pump {
                 // An error says that nobody can tell any more, which happens at the end only.
                 _ = stopping.wait_for(|stops| *stops) => return Some(Ended::Stopping),
                 changed = self.deadlines.changed() => match changed {
-                    Ok(()) => None,
+                    Ok(()) => continue,
                     Err(_) => return None,
                 },
                 () = sleep_until(deadline) => return Some(Ended::Time),
