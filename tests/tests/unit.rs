@@ -50,6 +50,8 @@ fn what_the_tests_of_the_service_rely_on_stands_in_the_unit() {
         "StartLimitBurst=5000",
         "StateDirectory=ior-bridge",
         "RuntimeDirectory=ior-bridge",
+        "ProtectSystem=strict",
+        "ReadWritePaths=-/etc/ior-bridge/registry",
         "User=ior-bridge",
         "LimitCORE=0",
     ] {

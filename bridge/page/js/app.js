@@ -7,11 +7,19 @@ import { navigate, refresh, register, start } from "./router.js";
 import { forgetSession, loadSession, session } from "./session.js";
 import { markPlace, mountShell, unmountShell } from "./shell.js";
 import { firstState, startState, state, stopState } from "./state.js";
+import account from "./views/account.js";
+import connection from "./views/connection.js";
+import connections from "./views/connections.js";
+import device from "./views/device.js";
+import devices from "./views/devices.js";
+import live from "./views/live.js";
 import login from "./views/login.js";
+import overview from "./views/overview.js";
 
-const VIEWS = [login];
+const VIEWS = [login, overview, devices, device, connections, connection, live, account];
 
 const main = document.getElementById("main");
+let isStarted = false;
 
 VIEWS.forEach(register);
 onLoggedOut(() => {
@@ -42,8 +50,6 @@ async function prepare(view) {
   }
   return true;
 }
-
-let isStarted = false;
 
 function startStateOnce() {
   if (isStarted) return;

@@ -37,6 +37,7 @@ class Form {
     this.preview = h("div", { class: "preview" });
     this.isNamed = false;
     this.asked = 0;
+    this.conflictNotice = null;
     // What is written is written over this state of the files, not over whatever they are by then.
     this.revision = state.current.revision;
   }
@@ -120,7 +121,8 @@ class Form {
       field.setError(own.map(({ what, hint }) => [what, hint].filter(Boolean).join("; ")).join(". ") || null);
     }
     const others = problems.filter((problem) => !fieldOf(problem));
-    this.dialog.setError(others.length ? formError({ detail: "This connection cannot be created", problems: others }) : null);
+    const refusal = others.length ? formError({ detail: "This connection cannot be created", problems: others }) : null;
+    this.dialog.setError(refusal ?? this.conflictNotice);
   }
 
   async create() {
@@ -131,6 +133,7 @@ class Form {
       this.fields[missing[0]].input.focus();
       return false;
     }
+    this.conflictNotice = null;
     try {
       const created = await post("/api/v1/connections", this.body(), { revision: this.revision });
       const place = connectionPath({ user: created.user ?? "default", id: created.id ?? idOf(this.body().name) });
@@ -147,9 +150,10 @@ class Form {
   /** Somebody changed the files meanwhile: what was typed stays, and the next attempt is over what they are now. */
   conflict(error) {
     this.revision = error.problem.revision;
-    this.dialog.setError(formError({
-      detail: "The configuration was changed meanwhile, by another page or in the files. Nothing was written, and what you typed is still here: look whether it is still right, then create it again",
-    }));
+    const stays = { what: "nothing was written, and what you typed is still here", hint: "look whether it is still right, and create it again" };
+    const detail = "The configuration was changed meanwhile, by another page or in the files";
+    this.conflictNotice = formError({ detail, problems: [stays] });
+    this.dialog.setError(this.conflictNotice);
     this.check();
     return false;
   }

@@ -15,21 +15,24 @@ export async function deleteConnection(connection) {
   const { user, id, name, from, to } = connection;
   const nameOf = (end) => h("b", null, h("bdi", null, visible(end.name)));
   // The revision is the one that was seen with the question: a file that was changed since is not touched.
-  const { revision } = state.current;
+  let { revision } = state.current;
   const waiting = DIRECTIONS.filter(({ way }) => connection[way]?.waiting.messages)
     .map(({ way, hearer }) => h("li", null, `${trafficOf(connection[way].waiting)} that wait for `, nameOf(connection[hearer])));
+  const file = (end) => h("code", null, `${id}-${end}.json`);
   const body = [
-    h("p", null, nameOf(from), " and ", nameOf(to), " can no longer exchange messages. This is lost:"),
+    h("p", null, nameOf(from), " and ", nameOf(to), " can no longer exchange messages. With the connection go:"),
     h("ul", { class: "losses" },
-      waiting.length ? waiting : h("li", null, "no queued messages: none wait now"),
-      h("li", null, "retained messages and wills of both ends"),
-      h("li", null, "the credential files of this connection: ", h("code", null, `${id}-from.json`), " and ", h("code", null, `${id}-to.json`), " are void")),
-    h("p", { class: "muted" }, "Both devices stay, and so do their other connections."),
+      waiting,
+      h("li", null, "retained messages and wills of both ends under its topics"),
+      h("li", null, "its credentials: ", file("from"), " and ", file("to"), " are of no use any more")),
+    h("p", { class: "muted" }, waiting.length ? null : "No messages are queued now. ", "Both devices stay, and so do their other connections."),
   ];
   const run = async () => {
     try {
       await remove(apiPath("connections", user, id), { revision });
     } catch (error) {
+      // Whoever reads that it was changed, and deletes it all the same, means what is there now.
+      if (error.status === 412) revision = error.problem.revision;
       // Somebody else deleted it: that is what was wanted.
       if (error.status !== 404 || (await isThere(user, id))) throw error;
     }

@@ -107,25 +107,32 @@ export class MessageList {
     const isForth = message.from === `${user}.${from.code}`;
     const [teller, hearer] = isForth ? [from, to] : [to, from];
     const marks = [`QoS ${message.qos}`, message.retain && "retained", bytes(message.size), message.content_type];
+    const payload = readPayload(message.payload, message.size);
+    const [kind, whole] = wordsOf(payload, this.format);
     return h("li", { class: `message series-${isForth ? 1 : 2}` },
       h("header", { class: "message-head" },
         h("time", { datetime: message.time, title: moment(message.time) }, timeWithMs(message.time)),
         h("span", { class: "message-way" }, h("bdi", null, visible(teller.name)), h("span", { class: "message-arrow" }, " → "), h("bdi", null, visible(hearer.name))),
-        h("span", { class: "message-marks" }, marks.filter(Boolean).map((mark) => h("span", { class: "badge" }, visible(String(mark)))))),
+        h("span", { class: "message-marks" }, marks.filter(Boolean).map((mark) => h("span", { class: "badge" }, visible(String(mark))))),
+        whole === null ? null : copyButton(() => whole, "Copy the payload")),
       h("p", { class: "message-topic" }, h("code", null, h("bdi", null, visible(message.topic)))),
-      payloadOf(message, this.format));
+      whole === null ? h("p", { class: "muted message-empty" }, "empty payload") : payloadOf(payload, kind, whole));
   }
 }
 
-function payloadOf(message, format) {
-  const payload = readPayload(message.payload, message.size);
-  if (payload.kind === "empty") return h("p", { class: "muted message-empty" }, "empty payload");
+/** How a payload is shown, and all that is shown of it; null if it is empty. */
+function wordsOf(payload, format) {
+  if (payload.kind === "empty") return ["empty", null];
   const kind = { auto: payload.kind, json: payload.json === null ? fallback(payload) : "json", text: "text", hex: "hex" }[format];
-  const whole = { json: () => payload.json, text: () => textOrBest(payload), hex: () => hexDump(payload.bytes, perLine()) }[kind]();
-  const cut = payload.size - payload.bytes.length;
+  const words = { json: () => payload.json, text: () => textOrBest(payload), hex: () => hexDump(payload.bytes, perLine()) }[kind]();
+  return [kind, words];
+}
+
+function payloadOf(payload, kind, whole) {
+  const isCut = payload.size > payload.bytes.length;
   return h("div", { class: `payload payload-${kind}` },
     shortened(whole, kind),
-    cut > 0 ? h("p", { class: "muted" }, `${bytes(payload.bytes.length)} of ${bytes(payload.size)} are shown.`) : null);
+    isCut ? h("p", { class: "muted" }, `${bytes(payload.bytes.length)} of ${bytes(payload.size)} are shown.`) : null);
 }
 
 function fallback(payload) {
@@ -147,8 +154,7 @@ function shortened(text, kind) {
   const short = lines.slice(0, SHORT.lines).join("\n").slice(0, SHORT.characters);
   const parts = (text) => (kind === "hex" ? text : visible(text));
   const pre = h("pre", { dir: "auto" }, parts(short.length < text.length && kind !== "hex" ? `${short}…` : short));
-  const copy = copyButton(() => text, "Copy the payload");
-  if (short.length === text.length) return [pre, h("div", { class: "payload-actions" }, copy)];
+  if (short.length === text.length) return pre;
   const more = h("button", { class: "button button-small", type: "button", "aria-expanded": "false" }, "Show all");
   more.addEventListener("click", () => {
     const isOpen = more.getAttribute("aria-expanded") === "true";
@@ -156,7 +162,7 @@ function shortened(text, kind) {
     setText(more, isOpen ? "Show all" : "Show less");
     replace(pre, parts(isOpen ? short : text));
   });
-  return [pre, h("div", { class: "payload-actions" }, more, copy)];
+  return [pre, h("div", { class: "payload-actions" }, more)];
 }
 
 function timeWithMs(time) {

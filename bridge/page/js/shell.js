@@ -5,6 +5,7 @@ import { icon } from "./icons.js";
 import { status, setStatus } from "./parts.js";
 import { navigate } from "./router.js";
 import { logOut, session } from "./session.js";
+import { shownNow } from "./shown-mark.js";
 import { retryNow, state } from "./state.js";
 
 const PLACES = [
@@ -23,17 +24,19 @@ export function mountShell(main) {
   const mark = status("offline", "Connecting");
   const host = h("span", { class: "host" });
   const links = PLACES.map((place) => h("a", { class: "nav-link", href: place.href }, icon(place.icon), h("span", null, place.text)));
+  const shown = shownNow();
   const bar = h("div", { class: "lost", role: "status" });
   const top = h("header", { class: "top" },
     h("a", { class: "brand", href: "/", "aria-label": "IOR Bridge, overview" },
       h("img", { src: "/icon.svg", alt: "", width: "32", height: "32" }), h("span", { class: "brand-name" }, "IOR Bridge")),
     host,
+    shown.element,
     h("span", { class: "live-mark", role: "status" }, mark),
     h("button", { class: "button button-quiet log-out", type: "button", onclick: leave }, icon("logout"), h("span", null, "Log out")));
   const nav = h("nav", { class: "nav", "aria-label": "Main" }, links);
   main.before(top, nav, bar);
   document.body.classList.add("has-shell");
-  parts = { top, nav, bar, mark, host, links, ends: [state.onConnection(showConnection)], ticker: setInterval(showConnection, 1000) };
+  parts = { top, nav, bar, mark, host, links, ends: [state.onConnection(showConnection), shown.leave], ticker: setInterval(showConnection, 1000) };
   parts.host.append(session.current.host);
   setAttribute(parts.host, "title", `Host: ${session.current.host}`);
   showConnection();

@@ -37,23 +37,24 @@ export function countdown(seconds) {
 }
 
 /**
- * All connections whose messages are shown, for the head of the page.
+ * The mark in the head of all views, which leads to the connection whose messages are shown, or to all if there are several.
  * @returns {{element: HTMLElement, leave: function()}}
  */
 export function shownNow() {
-  const element = h("div", { class: "shown-now", hidden: true });
-  let keys = "";
-  const links = new Map();
+  const words = h("span", { class: "shown-words" });
+  const left = h("span", { class: "shown-left" });
+  const element = h("a", { class: "shown-mark shown-now", hidden: true }, icon("eye"), words, left);
+  let keys = null;
   const update = () => {
     const shown = (state.current?.connections ?? []).filter((connection) => secondsLeft(connection.messages_shown_until) > 0);
-    if (shown.map(({ key }) => key).join(" ") !== keys) {
-      keys = shown.map(({ key }) => key).join(" ");
-      links.clear();
-      shown.forEach((connection) => links.set(connection.key, linkTo(connection)));
-      replace(element, [...links.values()].map((link) => link.element));
+    const now = shown.map(({ key, name }) => `${key} ${name}`).join("\n");
+    if (now !== keys) {
+      keys = now;
       element.hidden = shown.length === 0;
+      setAttribute(element, "href", shown.length === 1 ? connectionPath(shown[0]) : "/connections");
+      replace(words, shown.length === 1 ? ["Messages of ", h("bdi", null, visible(shown[0].name)), " shown"] : `Messages of ${shown.length} connections shown`);
     }
-    shown.forEach(({ key, messages_shown_until: until }) => setText(links.get(key).left, countdown(secondsLeft(until))));
+    setText(left, countdown(Math.max(...shown.map((connection) => secondsLeft(connection.messages_shown_until)), 0)));
   };
   const end = state.onChange(update);
   const timer = setInterval(update, 1000);
@@ -63,13 +64,6 @@ export function shownNow() {
     clearInterval(timer);
   };
   return { element, leave };
-}
-
-function linkTo(connection) {
-  const left = h("span", { class: "shown-left" });
-  const name = h("bdi", null, visible(connection.name));
-  const words = ["Messages of ", name, " are shown "];
-  return { left, element: h("a", { class: "shown-mark", href: connectionPath(connection) }, icon("eye"), h("span", null, words), left) };
 }
 
 function tick(mark) {

@@ -82,7 +82,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
-    let identity = Identity::load(settings, SystemTime::now())?;
+    let identity = Arc::new(Identity::load(settings, SystemTime::now())?);
     write_credentials(&configuration, &secrets, &listeners.addresses(), &identity)?;
     prepare_login(&settings.data_dir);
 
@@ -105,6 +105,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         broker: Arc::clone(&broker),
         configuration: Arc::clone(&current),
         environment: environment.clone(),
+        identity: Arc::clone(&identity),
         addresses: Arc::clone(&addresses),
         web_address: Arc::clone(&web_address),
         notices: broadcast::Sender::new(NOTICES),

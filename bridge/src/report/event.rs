@@ -141,12 +141,18 @@ impl Event {
         Self { count: Some(count), ..Self::new(Kind::Missed, text) }
     }
 
+    /// So many happened, and are not told here because there were so many.
+    pub(crate) fn left_out(count: u64) -> Self {
+        let text = format!("{count} more events happened just before, too many to show");
+        Self { count: Some(count), ..Self::new(Kind::Missed, text) }
+    }
+
     /// The last one.
     pub(crate) fn stopping() -> Self {
         Self::new(Kind::Stopping, "the bridge is stopping")
     }
 
-    /// What was done on the page, or to it.
+    /// What was done on the page or with its API, or to it.
     pub(crate) fn of_page(text: impl Into<String>) -> Self {
         Self::new(Kind::Page, text)
     }

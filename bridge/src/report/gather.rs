@@ -18,12 +18,16 @@ use crate::{
 impl Status {
     /// As it is now. Parts that are looked at one after the other need not be of the same instant.
     pub fn of(bridge: &Bridge) -> Self {
-        let configuration = bridge.configuration.load();
-        let Configuration { registry, settings, .. } = &**configuration;
+        Self::by(bridge, &bridge.configuration.load())
+    }
+
+    /// The same by a configuration that runs, or did until now.
+    pub(crate) fn by(bridge: &Bridge, configuration: &Configuration) -> Self {
+        let Configuration { registry, settings, .. } = configuration;
         let devices = Device::all(registry, Some(&bridge.broker));
         let online = devices.iter().filter(|device| device.live.as_ref().is_some_and(|live| live.online));
         Self {
-            bridge: Process::of(bridge, &configuration),
+            bridge: Process::of(bridge, configuration),
             listeners: listeners(bridge),
             store: Store::of(&bridge.broker, settings),
             totals: Totals::of(&bridge.broker, online.count()),

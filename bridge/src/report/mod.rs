@@ -3,12 +3,14 @@
 
 mod event;
 mod gather;
+mod happenings;
 mod time;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 pub use event::{Event, Filter, Kind};
 pub(crate) use event::{Names, Wanted};
+pub(crate) use happenings::Happenings;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use time::Time;
 
@@ -233,7 +235,7 @@ pub struct Endpoint {
 }
 
 /// What a running bridge knows of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionLife {
     /// What `from` tells `to`.
     pub from_to: Direction,

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Problem, Web, auth::Visitor, input::Seen, refusal, site::Origin};
+use super::{Problem, Web, input::Seen, refusal};
 use crate::{
     changes::{Done, Draft, Edit, EditError},
     registry::Registry,
@@ -26,10 +26,6 @@ pub(super) struct Changes {
     places: Semaphore,
     turn: Mutex<()>,
 }
-
-/// Who changes or fetches something, for the log.
-#[derive(Debug, Clone)]
-pub(super) struct Actor(String);
 
 impl Changes {
     pub(super) fn new() -> Self {
@@ -98,22 +94,6 @@ impl Web {
             }
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-impl Actor {
-    pub(super) fn new(visitor: &Visitor, origin: &Origin) -> Self {
-        let name = &visitor.name;
-        match visitor.session() {
-            // It is named with its address.
-            Some(_) => Self(name.clone()),
-            None => Self(format!("{name} at {}", origin.peer.ip().to_canonical())),
-        }
-    }
-
-    /// "device Boiler (77) was added by the administrator at 192.0.2.7"
-    pub(super) fn did(&self, what: &str) -> String {
-        format!("{what} by {}", self.0)
     }
 }
 

@@ -1,13 +1,22 @@
-//! What the head of a request says, with refusals as problems.
+//! What requests carry besides their path, with refusals as problems.
 
 use axum::{
-    extract::{FromRequestParts, Path, Query},
-    http::{HeaderMap, StatusCode, header::IF_MATCH, request::Parts},
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{
+        HeaderMap, StatusCode,
+        header::{CONTENT_TYPE, IF_MATCH},
+        request::Parts,
+    },
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::Problem;
 use crate::registry::Revision;
+
+/// A JSON body.
+pub(super) struct Body<T>(pub(super) T);
 
 /// What stands behind the question mark.
 pub(super) struct Options<T>(pub(super) T);
@@ -18,14 +27,39 @@ pub(super) struct Place<T>(pub(super) T);
 /// The revision that whoever asks has seen, by `If-Match`; without it, any.
 pub(super) struct Seen(Option<Vec<String>>);
 
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        // A form of another site cannot have this type.
+        let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = content_type.and_then(|value| value.split(';').next()).map(str::trim);
+        if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send JSON, with the header Content-Type: application/json",
+            ));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+            let detail = match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => "the body is too large",
+                _ => "the body ended too early: send it again",
+            };
+            Problem::new(rejection.status(), detail)
+        })?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| match error.is_data() {
+            true => wrong(error.to_string()),
+            false => Problem::new(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")),
+        })
+    }
+}
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Options<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
         let options = Query::try_from_uri(&parts.uri);
-        options
-            .map(|Query(options)| Self(options))
-            .map_err(|error| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.body_text()))
+        options.map(|Query(options)| Self(options)).map_err(|error| wrong(error.body_text()))
     }
 }
 
@@ -80,6 +114,12 @@ fn unquoted() -> Problem {
         StatusCode::BAD_REQUEST,
         "write the revision into If-Match in double quotes: If-Match: \"<revision>\"",
     )
+}
+
+/// Well-formed, and not what is wanted.
+fn wrong(what: String) -> Problem {
+    let problems = json!([{ "what": what }]);
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what).with("problems", problems)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 
-use super::{Problem, Web, api, auth::refuse_other_sites, health, page};
+use super::{Problem, Web, api, auth::refuse_other_sites, health, metrics, page};
 
 /// Longest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -42,6 +42,7 @@ pub(super) fn all(web: Arc<Web>) -> Router {
     page::routes()
         .merge(api::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
         .with_state(web)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(refuse_other_sites))

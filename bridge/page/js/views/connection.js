@@ -71,6 +71,11 @@ function page(connection, isCreated) {
   const remove = async () => {
     if (await deleteConnection(state.connection(connection.key) ?? connection)) navigate("/connections", { replace: true });
   };
+  const credentials = h("section", { class: "section" },
+    h("h2", null, "Credentials"),
+    h("p", { class: "muted" }, "Hand each device its own. Whoever has it can log in as that device."),
+    h("div", { class: "two" }, ["from", "to"].map((end) => credentialCard(connection, end))));
+  const traffic = h("div", { class: "two" }, ways.map((way) => way.element));
   const element = h("div", null,
     viewHead(h("bdi", null, visible(connection.name)), {
       back: BACK,
@@ -79,11 +84,8 @@ function page(connection, isCreated) {
     }),
     isCreated ? created(connection) : null,
     h("section", { class: "card ends-card", "aria-label": "Devices" }, ends.map((end) => end.element)),
-    h("div", { class: "two" }, ways.map((way) => way.element)),
-    h("section", { class: "section" },
-      h("h2", { id: "credentials" }, "Credentials"),
-      h("p", { class: "muted" }, "Hand each device its own. Whoever has it can log in as that device."),
-      h("div", { class: "two" }, ["from", "to"].map((end) => credentialCard(connection, end)))),
+    // Of a new one, there is no traffic to be seen yet.
+    isCreated ? [credentials, traffic] : [traffic, credentials],
     h("section", { class: "section" }, h("h2", null, "Topics"), h("div", { class: "two" }, topicCard(connection, "from", "to"), topicCard(connection, "to", "from"))),
     messages.element,
     h("section", { class: "card card-list" },

@@ -10,7 +10,7 @@ import { logIn } from "../session.js";
 export default { path: "/login", title: "Log in", open: true, render };
 
 function render(_, query) {
-  const input = h("input", { class: "input", type: "password", autocomplete: "current-password", required: true, maxlength: "1024" });
+  const input = h("input", { type: "password", autocomplete: "current-password", required: true, maxlength: "1024" });
   const show = h("button", { class: "button", type: "button", "aria-pressed": "false", onclick: toggle }, icon("eye"), h("span", null, "Show"));
   // The field finds its row by itself.
   h("div", { class: "field-row" }, input, show);
@@ -48,6 +48,7 @@ function render(_, query) {
       enter.disabled = false;
       if (error.status === 429) wait(error.retryAfter ?? 5);
       else password.setError(error.status === 401 ? "This is not the password." : error.message);
+      if (error.status === 401) help.open = true;
       input.select();
       input.focus();
     }
@@ -82,6 +83,11 @@ function render(_, query) {
   input.addEventListener("blur", () => setText(caps, ""));
   queueMicrotask(() => input.focus());
 
+  const help = h("details", { class: "login-help" },
+    h("summary", null, "Where is the password?"),
+    h("p", null, "The bridge made one when it first started: it was shown once on the terminal or in the journal, and stands in the file ",
+      h("code", null, "admin-password"), " of the data directory until it is changed."),
+    h("pre", { class: "code" }, "sudo cat /var/lib/ior-bridge/admin-password"));
   const element = h("div", { class: "login" },
     h("div", { class: "login-card" },
       h("img", { class: "login-icon", src: "/icon.svg", alt: "", width: "48", height: "48" }),
@@ -91,11 +97,7 @@ function render(_, query) {
         // For password managers, which want to know whose password it is.
         h("input", { class: "visually-hidden", type: "text", autocomplete: "username", value: "admin", tabindex: "-1", "aria-hidden": "true", readOnly: true }),
         password.element, enter)),
-    h("details", { class: "login-help" },
-      h("summary", null, "Where is the password?"),
-      h("p", null, "The bridge made one when it first started: it was shown once on the terminal or in the journal, and stands in the file ",
-        h("code", null, "admin-password"), " of the data directory until it is changed."),
-      h("pre", { class: "code" }, "sudo cat /var/lib/ior-bridge/admin-password")));
+    help);
   return { element, leave: stop };
 }
 

@@ -1,18 +1,15 @@
 //! Tells what happens until the asker goes or the bridge stops. An asker that reads slowly misses events and is told how
 //! many.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use serde::Serialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWrite},
-    sync::broadcast::error::RecvError,
-};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::{Answer, send, write};
 use crate::{
     control::server::{Asker, Desk, stop},
-    report::{Event, Filter, Names, Wanted, Watching},
+    report::{Event, Filter, Happenings, Wanted, Watching},
 };
 
 pub(in crate::control) async fn watch(
@@ -31,11 +28,8 @@ pub(in crate::control) async fn watch(
         Err(error) => return send(out, &Answer::Error(error.to_string())).await,
     };
     // Before the answer: whoever has it is told of all that follows.
-    let mut events = bridge.broker.events();
-    let mut reloads = bridge.reload.outcomes();
-    let mut notices = bridge.notices.subscribe();
+    let mut happenings = Happenings::of(bridge);
     let mut stopping = desk.stopping.clone();
-    let mut names = Names::new(bridge.configuration.load_full());
     send(out, &Answer::done(&Watching::new(&wanted))).await?;
     let mut scrap = [0; 64];
     loop {
@@ -45,30 +39,13 @@ pub(in crate::control) async fn watch(
                 0 => return Ok(()),
                 _ => continue,
             },
-            outcome = reloads.recv() => match outcome {
-                Ok(outcome) => Event::of_reload(&outcome),
-                Err(RecvError::Lagged(missed)) => Event::missed(missed),
-                Err(RecvError::Closed) => continue,
-            },
-            notice = notices.recv() => match notice {
-                Ok(event) => event,
-                Err(RecvError::Lagged(missed)) => Event::missed(missed),
-                Err(RecvError::Closed) => continue,
-            },
-            event = events.recv() => match event {
-                Ok(event) => {
-                    let configuration = bridge.configuration.load();
-                    if !names.is_of(&configuration) {
-                        names = Names::new(Arc::clone(&configuration));
-                    }
-                    names.event(&event)
-                }
-                Err(RecvError::Lagged(missed)) => Event::missed(missed),
-                Err(RecvError::Closed) => return Ok(()),
+            event = happenings.next() => match event {
+                Some(event) => event,
+                None => return Ok(()),
             },
             () = stop(&mut stopping) => return tell(out, &Event::stopping()).await,
         };
-        if names.wants(&wanted, &event) {
+        if happenings.names().wants(&wanted, &event) {
             tell(out, &event).await?;
         }
     }

@@ -3,8 +3,13 @@
 mod connections_change;
 mod credentials;
 mod devices_change;
+mod events;
+mod history;
+mod live;
+mod openapi;
 mod reload;
 mod session;
+mod status;
 mod tokens;
 
 use std::sync::Arc;
@@ -16,10 +21,15 @@ use super::Web;
 /// All of it.
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new()
+        .merge(session::routes())
+        .merge(tokens::routes())
         .merge(devices_change::routes())
         .merge(connections_change::routes())
         .merge(credentials::routes())
         .merge(reload::routes())
-        .merge(session::routes())
-        .merge(tokens::routes())
+        .merge(events::routes())
+        .merge(history::routes())
+        .merge(live::routes())
+        .merge(status::routes())
+        .merge(openapi::routes())
 }

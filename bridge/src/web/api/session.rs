@@ -19,10 +19,10 @@ use zeroize::Zeroizing;
 use super::super::{
     Problem, Web,
     auth::{Admin, Read, Refused, SessionKey, administrator_at, clear_cookie, password, set_cookie},
-    body::Body,
+    input::Body,
     site::Origin,
 };
-use crate::report::Time;
+use crate::report::{Event, Time};
 
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new()
@@ -82,7 +82,7 @@ async fn log_in(
         }
     })?;
     let session = session(&web, &began.key).ok_or_else(|| not_looked_at(Refused::Busy))?;
-    web.note_at(&administrator_at(Some(origin.peer)), "logged in");
+    web.note(Event::of_page(format!("{} logged in", administrator_at(Some(origin.peer)))));
     let cookie = set_cookie(&began.id, web.session_max_age(), origin.is_secure);
     Ok((StatusCode::CREATED, [(SET_COOKIE, cookie)], Json(session)).into_response())
 }
@@ -95,7 +95,7 @@ async fn log_out(
     if let Some(session) = visitor.session() {
         web.auth.log_out(&session);
     }
-    web.note(&visitor, "logged out");
+    web.note(Event::of_page(format!("{} logged out", visitor.name)));
     (StatusCode::NO_CONTENT, [(SET_COOKIE, clear_cookie(origin.is_secure))]).into_response()
 }
 
@@ -120,7 +120,9 @@ async fn change_password(
             refused => not_looked_at(refused),
         }
     })?;
-    web.note(&visitor, "changed the administrator's password: all other sessions are over");
+    web.note(Event::of_page(
+        visitor.did("the administrator's password was changed, and all other sessions ended"),
+    ));
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -183,7 +185,7 @@ fn note_refusal(web: &Web, address: IpAddr, refused: &Refused, what: &str) {
             let times = if *times == 1 { String::new() } else { format!(", {times} times by now") };
             let text = format!("{address} tried to {what} with a wrong password of the administrator{times}");
             tracing::warn!("{text}");
-            web.tell(crate::report::Event::of_page(text));
+            web.tell(Event::of_page(text));
         }
         Refused::Unknown(error) => tracing::error!("nobody can log in to the page: {error}"),
         _ => {}

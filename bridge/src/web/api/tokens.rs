@@ -20,9 +20,9 @@ use super::super::{
         Admin,
         tokens::{self, Scope, Token, TokenError},
     },
-    body::Body,
+    input::Body,
 };
-use crate::report::Time;
+use crate::report::{Event, Time};
 
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new().route("/api/v1/tokens", get(list).post(create)).route("/api/v1/tokens/{id}", delete(revoke))
@@ -63,7 +63,8 @@ async fn create(
     let data_dir = web.data_dir();
     let (token, text) = in_background(move || tokens::create(&data_dir, &name, scope)).await?;
     let scope = scope.name();
-    web.note(&visitor, &format!("made the token {} with the scope {scope}", token.name));
+    let what = format!("the token {} with the scope {scope} was made", token.name);
+    web.note(Event::of_page(visitor.did(&what)));
     let place = HeaderValue::from_str(&format!("/api/v1/tokens/{}", token.id));
     let shown = Shown { token: Some(text), ..Shown::new(token, None) };
     let mut answer = (StatusCode::CREATED, Json(shown)).into_response();
@@ -79,7 +80,7 @@ async fn revoke(
 ) -> Result<StatusCode, Problem> {
     let data_dir = web.data_dir();
     let token = in_background(move || tokens::revoke(&data_dir, &id)).await?;
-    web.note(&visitor, &format!("revoked the token {}", token.name));
+    web.note(Event::of_page(visitor.did(&format!("the token {} was revoked", token.name))));
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Who asks.
 #[derive(Debug, Clone)]
 pub(in crate::web) struct Visitor {
-    /// For people: "the administrator at 192.0.2.7", or "the token grafana".
+    /// For people: "the administrator at 192.0.2.7", or "the token grafana at 192.0.2.8".
     pub(in crate::web) name: String,
     pass: Pass,
 }
@@ -98,6 +98,11 @@ impl Visitor {
         }
     }
 
+    /// "device Boiler (77) was added by the administrator at 192.0.2.7"
+    pub(in crate::web) fn did(&self, what: &str) -> String {
+        format!("{what} by {}", self.name)
+    }
+
     /// The session, if it is one.
     pub(in crate::web) fn session(&self) -> Option<SessionKey> {
         match self.pass {
@@ -109,12 +114,20 @@ impl Visitor {
 
 fn admit(parts: &Parts, web: &Web, scopes: &Scopes) -> Result<Visitor, Problem> {
     match parts.headers.get(AUTHORIZATION) {
-        Some(shown) => admit_token(shown, web, scopes),
+        Some(shown) => {
+            let origin = parts.extensions.get::<Origin>();
+            admit_token(shown, origin.map(|origin| origin.peer), web, scopes)
+        }
         None => admit_session(parts, web),
     }
 }
 
-fn admit_token(shown: &HeaderValue, web: &Web, scopes: &Scopes) -> Result<Visitor, Problem> {
+fn admit_token(
+    shown: &HeaderValue,
+    peer: Option<SocketAddr>,
+    web: &Web,
+    scopes: &Scopes,
+) -> Result<Visitor, Problem> {
     let text = shown.to_str().ok().and_then(bearer);
     let token = text.and_then(|text| web.auth.tokens.find(text)).ok_or_else(|| {
         unauthorized("this token is not known, or was revoked: `ior-bridge token list` shows all")
@@ -132,7 +145,8 @@ fn admit_token(shown: &HeaderValue, web: &Web, scopes: &Scopes) -> Result<Visito
             },
         ));
     }
-    Ok(Visitor { name: format!("the token {}", token.name), pass: Pass::Token { id: token.id } })
+    let name = at(&format!("the token {}", token.name), peer);
+    Ok(Visitor { name, pass: Pass::Token { id: token.id } })
 }
 
 fn admit_session(parts: &Parts, web: &Web) -> Result<Visitor, Problem> {
@@ -158,9 +172,13 @@ fn admit_session(parts: &Parts, web: &Web) -> Result<Visitor, Problem> {
 
 /// What the administrator is called where people are told what was done.
 pub(in crate::web) fn administrator_at(peer: Option<SocketAddr>) -> String {
+    at("the administrator", peer)
+}
+
+fn at(who: &str, peer: Option<SocketAddr>) -> String {
     match peer {
-        Some(peer) => format!("the administrator at {}", peer.ip().to_canonical()),
-        None => "the administrator".to_owned(),
+        Some(peer) => format!("{who} at {}", peer.ip().to_canonical()),
+        None => who.to_owned(),
     }
 }
 
