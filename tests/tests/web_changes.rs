@@ -39,7 +39,7 @@ fn devices_and_a_connection_that_are_made_on_the_page_stand_in_the_files_and_tal
     let answer = http.post("/api/v1/connections", &connection).expect(201);
     assert_eq!(answer.header("location"), Some("/api/v1/connections/default/heating"));
     assert_eq!(answer.json()["key"], "default/heating");
-    let entry = ", {\"name\":\"Heating\",  \"from\":77,\n\n\"to\":1}";
+    let entry = ", {\"name\":\"Heating\",\n\n\"from\":77,\n\n\"to\":1}";
     assert_eq!(files(&bridge)[1].replace(entry, ""), before[1], "{}", files(&bridge)[1]);
 
     let [boiler, one] = ["from", "to"].map(|end| downloaded(&bridge, &http, "heating", end));
@@ -196,7 +196,7 @@ fn a_device_changes_and_goes() {
     assert_ne!(renewed.login.password, one.login.password);
 
     http.patch("/api/v1/devices/default.1", &json!({ "disabled": true })).expect(200);
-    client.expect_closed();
+    client.expect_ended(0x98);
     http.patch("/api/v1/devices/default.1", &json!({ "disabled": false })).expect(200);
     let mut client = bridge.connect(V5, &renewed);
 
@@ -205,7 +205,7 @@ fn a_device_changes_and_goes() {
     let before = files(&bridge);
     let removed = http.delete("/api/v1/devices/default.1?with_connections=true").expect(200).json();
     assert_eq!(removed["removed"], json!({ "device": "default.1", "connections": ["default/a"] }));
-    client.expect_closed();
+    client.expect_ended(0x98);
     http.delete("/api/v1/devices/default.1").expect(404);
     http.delete("/api/v1/devices/default.two").expect(200);
     assert_ne!(files(&bridge), before);
