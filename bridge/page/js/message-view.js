@@ -30,6 +30,9 @@ export class MessageView {
     this.isOn = null;
     this.end = state.onChange(() => this.take(state.connection(this.key)?.messages_shown_until));
     this.timer = setInterval(() => this.tick(), 1000);
+    // A browser has few connections to one host: pages that nobody looks at leave them to the others.
+    this.seen = () => (this.isOn && !document.hidden ? this.listen() : this.close());
+    document.addEventListener("visibilitychange", this.seen);
     this.take(connection.messages_shown_until);
     this.showPause();
   }
@@ -38,7 +41,8 @@ export class MessageView {
   leave() {
     this.end();
     clearInterval(this.timer);
-    this.source?.close();
+    document.removeEventListener("visibilitychange", this.seen);
+    this.close();
     this.list.leave();
   }
 
@@ -119,7 +123,8 @@ export class MessageView {
   }
 
   listen() {
-    this.source?.close();
+    this.close();
+    if (document.hidden) return;
     replace(this.errors);
     const source = new EventSource(this.path);
     this.source = source;

@@ -2,6 +2,8 @@
 
 import { bytes } from "./format.js";
 
+/** Made once: each one takes as long as hundreds of numbers. */
+const NUMBER = new Intl.NumberFormat("en", { maximumFractionDigits: 2 });
 const MINUTE = 60_000;
 const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 360, 720, 1440].map((minutes) => minutes * MINUTE);
 
@@ -120,7 +122,7 @@ export function readable(value, unit = "") {
   if (value === null || value === undefined) return "–";
   if (unit === "B") return bytes(value);
   const [factor, prefix] = value >= 1e6 ? [1e6, "M"] : value >= 1e4 ? [1e3, "k"] : [1, ""];
-  const number = Number((value / factor).toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 2 });
+  const number = NUMBER.format(Number((value / factor).toPrecision(3)));
   if (value > 0 && value < 0.005) return `<0.01${unit}`;
   // No break between number and prefix.
   return `${number}${prefix && `\u202f${prefix}`}${unit === "%" ? "\u202f%" : unit}`;
