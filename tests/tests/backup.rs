@@ -64,6 +64,7 @@ fn another_machine_takes_over_where_the_running_one_was() {
         "data/ca/ca.key",
         "data/pairs.json",
         "data/rotation.json",
+        "data/admin-password",
         "data/store/store.db",
     ] {
         assert!(paths.contains(&wanted), "{wanted}: {paths:?}");

@@ -20,6 +20,7 @@ mod site;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use auth::Auth;
+pub use auth::tokens::Scope;
 use changes::Changes;
 use live::Live;
 use problem::Problem;

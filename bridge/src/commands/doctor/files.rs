@@ -17,6 +17,10 @@ use crate::{
     secrets::KEY_FILE,
     settings::{Durability, Settings},
     tls::{self, CA_DIR},
+    web::auth::{
+        password::{ADMIN_FILE, INITIAL_FILE},
+        tokens::TOKENS_FILE,
+    },
 };
 
 /// Restores that may be wanted back.
@@ -36,9 +40,17 @@ pub(super) fn permissions(dir: &Path, settings: &Settings) -> Vec<Finding> {
         Err(_) => return vec![Finding::not_allowed(CHECK)],
     };
     let mut files = vec![data_dir.clone()];
-    let looked = [KEY_FILE, CA_DIR, CREDENTIALS_DIR, crate::settings::STORE_DIR]
-        .iter()
-        .try_for_each(|name| add(&data_dir.join(name), &mut files));
+    let looked = [
+        KEY_FILE,
+        ADMIN_FILE,
+        INITIAL_FILE,
+        TOKENS_FILE,
+        CA_DIR,
+        CREDENTIALS_DIR,
+        crate::settings::STORE_DIR,
+    ]
+    .iter()
+    .try_for_each(|name| add(&data_dir.join(name), &mut files));
     if looked.is_err() {
         return vec![Finding::not_allowed(CHECK)];
     }
