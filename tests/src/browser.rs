@@ -255,7 +255,9 @@ fn answer(stream: TcpStream, served: &Served) -> std::io::Result<()> {
 /// Where npm's packages are: MQTT.js is one of them.
 pub fn modules() -> PathBuf {
     let modules = mqtt_js().ancestors().nth(3).expect("mqtt/dist/mqtt.min.js is in a directory").to_owned();
-    modules.canonicalize().unwrap_or_else(|error| panic!("{}: {error} (tests/install makes it)", modules.display()))
+    modules
+        .canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error} (tests/install makes it)", modules.display()))
 }
 
 /// MQTT.js for browsers: where `IOR_MQTT_JS` says, or where `tests/install` puts it.

@@ -3,6 +3,10 @@
 //! What a visitor looks for is named as a person would, by Playwright's selectors: `role=button[name="Add device"]`,
 //! `text=Master 1`, `article:has-text("Connection 1") >> role=button[name=/Delete/]`. Whoever waits for something waits until
 //! it is there, or fails.
+//!
+//! `cargo test -p ior-tests --test web_page -- --test-threads 1 edits` runs what has that word in its name, after
+//! `tests/install`. What a visitor saw when a test failed is in `target/screenshots/failed.png`, and pictures of every place,
+//! which `--test web_page_looks` makes, are beside it.
 
 use std::{
     cell::RefCell,
@@ -102,7 +106,8 @@ impl Browser {
     #[track_caller]
     pub fn visit_at(&self, web: SocketAddr) -> Visitor {
         let page = self.0.borrow_mut().order(&json!({ "order": "open", "site": format!("http://{web}") }));
-        let visitor = Visitor { driver: Rc::clone(&self.0), page: page.unwrap_or_else(|error| panic!("{error}")) };
+        let visitor =
+            Visitor { driver: Rc::clone(&self.0), page: page.unwrap_or_else(|error| panic!("{error}")) };
         visitor.goes_to("/");
         visitor
     }
@@ -241,7 +246,11 @@ impl Visitor {
     /// Fails if one has to scroll sideways.
     #[track_caller]
     pub fn sees_all_of_its_width(&self, place: &str) {
-        assert_eq!(self.order("overflow", json!({})), 0, "{place} is wider than the window, by so many pixels");
+        assert_eq!(
+            self.order("overflow", json!({})),
+            0,
+            "{place} is wider than the window, by so many pixels"
+        );
     }
 
     /// Does not count what holds these words, such as what a browser says of a bridge that is stopped.

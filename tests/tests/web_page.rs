@@ -127,7 +127,10 @@ fn whoever_edits_at_the_same_time_is_told_and_overwrites_nothing() {
     one.sees("role=dialog >> text=71 is added");
     one.presses("Escape");
     let devices = read(bridge.world(), "devices.json");
-    assert!(devices.contains("71") && devices.contains("Faster") && devices.contains("Master 1"), "{devices}");
+    assert!(
+        devices.contains("71") && devices.contains("Faster") && devices.contains("Master 1"),
+        "{devices}"
+    );
 
     // The file itself, with an editor.
     other.sees("tr:has-text(\"71\")");

@@ -23,7 +23,9 @@ fn a_wrong_password_lets_nobody_in() {
     visitor.clicks(LOG_IN);
     visitor.sees("text=This is not the password.");
     assert_eq!((visitor.path().as_str(), visitor.cookies()), ("/login", json!([])));
-    for path in ["/", "/devices", "/devices/default.4569", "/connections/default/connection-1", "/live", "/account"] {
+    for path in
+        ["/", "/devices", "/devices/default.4569", "/connections/default/connection-1", "/live", "/account"]
+    {
         visitor.goes_to(path);
         visitor.sees(LOG_IN);
     }
@@ -81,7 +83,8 @@ fn names_topics_and_payloads_are_shown_and_never_obeyed() {
     let (mut listener, _) = bridge.connect_with(V5, &two, Connect::new(SCRIPT));
     listener.subscribe(&two.subscribe, 1);
     let topic = format!("{}/{MARKUP}", one.publish);
-    for payload in [MARKUP, SCRIPT, ADDRESS, "{\"<b>\": \"<img src=x onerror=alert(4)>\"}", "\u{202e}gnp.exe"] {
+    for payload in [MARKUP, SCRIPT, ADDRESS, "{\"<b>\": \"<img src=x onerror=alert(4)>\"}", "\u{202e}gnp.exe"]
+    {
         speaker.publish(&topic, payload, 1);
         assert_eq!(listener.expect_message().text(), payload);
     }
@@ -98,7 +101,11 @@ fn names_topics_and_payloads_are_shown_and_never_obeyed() {
     for path in ["/", "/devices", "/devices/default.1", "/devices/default.2", "/connections", "/live"] {
         visitor.goes_to(path);
         visitor.sees(&format!("text={MARKUP}"));
-        assert_eq!(visitor.counts("img[src=x], script:has-text(\"alert\"), a[href^=javascript]"), 0, "{path}");
+        assert_eq!(
+            visitor.counts("img[src=x], script:has-text(\"alert\"), a[href^=javascript]"),
+            0,
+            "{path}"
+        );
     }
     visitor.sees("role=log >> text=Denied");
     visitor.sees("role=log >> text=Refused");
@@ -122,12 +129,15 @@ fn an_address_that_names_another_place_leads_nowhere_else() {
     let bridge = Bridge::start();
     let browser = Browser::open();
     let visitor = browser.visit(&bridge);
-    for next in ["https://example.org/", "//example.org/", "/\\example.org", "javascript:alert(1)", "/login"] {
+    for next in ["https://example.org/", "//example.org/", "/\\example.org", "javascript:alert(1)", "/login"]
+    {
         visitor.forgets_cookies();
         visitor.goes_to(&format!("/login?next={}", next.replace(':', "%3A").replace('\\', "%5C")));
         visitor.fills("Password", &first_password(bridge.world()));
         visitor.clicks(LOG_IN);
-        visitor.sees("role=heading[name=\"Overview\"], role=heading[name=\"IOR Bridge\"], text=There is no such page");
+        visitor.sees(
+            "role=heading[name=\"Overview\"], role=heading[name=\"IOR Bridge\"], text=There is no such page",
+        );
     }
     for path in ["/devices/default.0000", "/connections/default/none", "/connections/..%2f..%2fetc/passwd"] {
         visitor.goes_to(path);
