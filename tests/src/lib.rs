@@ -11,6 +11,7 @@
 //! - [`Manager`]: stands in for the service manager.
 //! - [`Peer`]: a client with a session, which remembers what it must from one connection to the next.
 //! - [`faults`]: full disks, failing writes and syncs, clocks that jump.
+//! - [`http`]: a client for the page and its API.
 //! - [`raw`]: packets of MQTT 3.1.1 and 5, right or deliberately wrong, and what the server answers.
 //! - [`tables`]: the documents that name tests.
 //! - [`tls`]: TLS for those clients, and certificates.
@@ -30,6 +31,7 @@ mod channel;
 pub mod clients;
 pub mod documents;
 pub mod faults;
+pub mod http;
 mod manager;
 mod peer;
 pub mod process;

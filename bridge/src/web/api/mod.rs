@@ -8,7 +8,9 @@ mod history;
 mod live;
 mod openapi;
 mod reload;
+mod session;
 mod status;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ use super::Web;
 /// All of it.
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new()
+        .merge(session::routes())
+        .merge(tokens::routes())
         .merge(devices_change::routes())
         .merge(connections_change::routes())
         .merge(credentials::routes())
