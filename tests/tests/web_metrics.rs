@@ -1,10 +1,13 @@
 //! `/metrics` as Prometheus reads it, what is made of it in `deploy/`, and health.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use ior_tests::{
-    Bridge, Credentials, DEADLINE, End, World,
+    Bridge, DEADLINE, End, World,
     documents::read,
     faults::Faults,
     http::Http,
@@ -74,10 +77,24 @@ fn numbers_follow_what_devices_do() {
     let seen = after.value("ior_bridge_device_last_seen_timestamp_seconds", &from);
     let expires = after.value("ior_bridge_certificate_expiry_timestamp_seconds", &[]);
     assert!(started <= seen && seen < expires, "{started} {seen} {expires}");
+    assert!(!after.has("ior_bridge_connection_latency_mean_seconds", &direction), "nothing has arrived yet");
     assert!(after.value("ior_bridge_data_dir_free_bytes", &[]) > 0.0);
     assert!(after.value("ior_bridge_store_size_bytes", &[]) > 0.0);
     assert!(after.value("process_resident_memory_bytes", &[]) > 1e6);
     assert!(after.value("process_open_fds", &[]) > 3.0);
+
+    // What had waited says nothing of how fast the bridge is.
+    let (mut back, _) = bridge.connect_persistent(V5, &ends[1]);
+    for _ in 1..=3 {
+        back.expect_payload("12345");
+    }
+    client.publish(&ends[0].publish, b"x", 1);
+    back.expect_payload("x");
+    let last =
+        http_until(&http, |scrape| scrape.has("ior_bridge_connection_latency_mean_seconds", &direction));
+    let [mean, max] = ["mean", "max"]
+        .map(|which| last.value(&format!("ior_bridge_connection_latency_{which}_seconds"), &direction));
+    assert!(0.0 < mean && mean <= max, "{mean} {max}");
 }
 
 #[test]
@@ -203,16 +220,6 @@ fn a_store_that_fails_makes_the_bridge_unready_but_not_unhealthy() {
 }
 
 #[test]
-fn a_bridge_without_listeners_for_devices_is_not_ready() {
-    let mut world = World::empty();
-    for listener in ["MQTT", "MQTTS", "WEBSOCKET"] {
-        world.set_env(&format!("IOR_BRIDGE__{listener}__LISTEN"), "null");
-    }
-    let check = world.run(&["check"]);
-    assert!(!check.status.success(), "then it would start, and had to say that it is not ready");
-}
-
-#[test]
 fn what_dashboard_and_alerts_ask_for_is_there() {
     let bridge = World::durable().start();
     let scrape = Scrape::of(&Http::log_in(&bridge));
@@ -238,7 +245,12 @@ fn what_dashboard_and_alerts_ask_for_is_there() {
         assert!(annotations["summary"].is_string() && annotations["runbook"].is_string(), "{rule}");
         assert!(["info", "warning", "critical"].contains(&rule["labels"]["severity"].as_str().unwrap()));
     }
-    let no_series = ["ior_bridge_device_last_seen_timestamp_seconds"];
+    // Of devices that are known, and connections that were used; `numbers_follow_what_devices_do` sees them.
+    let no_series = [
+        "ior_bridge_device_last_seen_timestamp_seconds",
+        "ior_bridge_connection_latency_mean_seconds",
+        "ior_bridge_connection_latency_max_seconds",
+    ];
     for expression in asked {
         let names = words(&expression).into_iter().filter(|word| is_metric(word));
         let names: BTreeSet<_> = names.collect();
@@ -250,6 +262,19 @@ fn what_dashboard_and_alerts_ask_for_is_there() {
                 assert!(of_any || ["job", "instance"].contains(&&*label), "{label}: {expression}");
             }
         }
+    }
+}
+
+/// Scrapes until this is true of what comes.
+#[track_caller]
+fn http_until(http: &Http, is_true: impl Fn(&Scrape) -> bool) -> Scrape {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        let scrape = Scrape::of(http);
+        if is_true(&scrape) {
+            return scrape;
+        }
+        assert!(Instant::now() < until, "{}", scrape.text);
     }
 }
 
