@@ -3,6 +3,10 @@
 //! What a visitor looks for is named as a person would, by Playwright's selectors: `role=button[name="Add device"]`,
 //! `text=Master 1`, `article:has-text("Connection 1") >> role=button[name=/Delete/]`. Whoever waits for something waits until
 //! it is there, or fails.
+//!
+//! `cargo test -p ior-tests --test web_page -- --test-threads 1 edits` runs what has that word in its name, after
+//! `tests/install`. What a visitor saw when a test failed is in `target/screenshots/failed.png`, and pictures of every place,
+//! which `--test web_page_looks` makes, are beside it.
 
 use std::{
     cell::RefCell,
