@@ -74,7 +74,7 @@ pub struct Running {
     /// The broker.
     pub broker: Arc<Broker>,
     /// What is shown to devices that use TLS.
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Where devices connect.
     pub listeners: Listeners,
     /// Where the page is.

@@ -11,6 +11,7 @@ import { state } from "./state.js";
 
 /** Milliseconds without a key before the bridge is asked whether it would do. */
 const PAUSE = 250;
+const CODE = /^[\w-]{1,32}$/;
 
 /** Opens it. */
 export function addDevice() {
@@ -36,7 +37,7 @@ class Form {
       type: field({ id: "device-type", label: "Type (optional)", hint: "What kind of machine it is.", input: input("type", { maxlength: "120", list: "device-types" }) }),
       user: field({ id: "device-user", label: "User", hint: "Its owner. Only devices of the same user can be connected.", input: input("user", { maxlength: "40", value: "default", autocapitalize: "none", list: "device-users" }) }),
     };
-    this.preview = h("p", { class: "field-hint", role: "status" });
+    this.preview = h("div", { class: "field-hint", role: "status" });
   }
 
   open() {
@@ -67,7 +68,7 @@ class Form {
   typed(name) {
     this.touched.add(name);
     const { code, user } = this.body();
-    setText(this.preview, code ? `It will log in as ${user ?? "default"}.${code}` : "");
+    setText(this.preview, CODE.test(code) ? `It will log in as ${user ?? "default"}.${code}` : "");
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.check(), PAUSE);
   }

@@ -73,8 +73,8 @@ async function askAgain(before, revision) {
 function described() {
   const names = new Map();
   for (const device of state.current.devices) {
-    const facts = [`type ${device.type}`, device.disabled ? "disabled" : "enabled"];
-    names.set(`device ${device.username}`, `The device ${device.name} (${device.code}), ${facts.join(", ")}`);
+    const lock = device.disabled ? ", disabled" : "";
+    names.set(`device ${device.username}`, `The device ${device.name} (${device.code}), type ${device.type}${lock}`);
   }
   for (const { key, name, from, to } of state.current.connections) {
     names.set(`connection ${key}`, `The connection ${name}, ${from.name} (${from.code}) with ${to.name} (${to.code})`);

@@ -57,7 +57,6 @@ export class DeviceRow {
     if (this.device?.name !== device.name) replace(this.name, visible(device.name));
     if (this.device?.type !== device.type) replace(this.kind, visible(device.type));
     this.device = device;
-    this.text = null;
     setText(this.code, device.code);
     setStatus(this.state, deviceState(device));
     setText(this.sinceWord, device.online ? "for " : device.last_seen ? "seen " : "");
@@ -76,15 +75,6 @@ export class DeviceRow {
       this.numbers[index].classList.toggle("is-none", text === "0" || text === "–");
     });
     this.numbers[3].classList.toggle("is-bad", denied > 0);
-  }
-
-  /** All that can be searched for, in lower case. */
-  get searched() {
-    const { device } = this;
-    this.text ??= [device.name, device.username, device.type, device.user, ...device.connections,
-      ...(device.sessions ?? []).flatMap((session) => [session.client_id, session.address, session.transport])]
-      .filter(Boolean).join(" ").toLowerCase();
-    return this.text;
   }
 }
 

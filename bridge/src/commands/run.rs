@@ -3,6 +3,7 @@
 mod end;
 
 use std::{
+    io::{self, IsTerminal},
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -43,7 +44,7 @@ use crate::{
     storage::{advice, probe},
     tls::Identity,
     watchdog::Watchdog,
-    web::{Site, Web},
+    web::{Site, Web, auth::password::Administrator},
 };
 
 /// How long the diary may take to its end when the bridge stops.
@@ -81,8 +82,9 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
     let secrets = Secrets::load_or_create(&settings.data_dir).map_err(CommandError::failed)?;
     let rotation = Rotation::load_and_update(&settings.data_dir, registry, SystemTime::now())
         .map_err(CommandError::failed)?;
-    let identity = Identity::load(settings, SystemTime::now())?;
+    let identity = Arc::new(Identity::load(settings, SystemTime::now())?);
     write_credentials(&configuration, &secrets, &listeners.addresses(), &identity)?;
+    prepare_login(&settings.data_dir);
 
     let Core { broker, live, rotations } = Core::start(&configuration, &secrets, rotation).await?;
     // Before anything follows what happens: neither the log nor presence shall tell of it.
@@ -103,6 +105,7 @@ pub async fn run(args: &Args, dir: &Path, environment: &Environment) -> Result<(
         broker: Arc::clone(&broker),
         configuration: Arc::clone(&current),
         environment: environment.clone(),
+        identity: Arc::clone(&identity),
         addresses: Arc::clone(&addresses),
         web_address: Arc::clone(&web_address),
         notices: broadcast::Sender::new(NOTICES),
@@ -207,6 +210,31 @@ fn write_credentials(
         written.unchanged
     );
     Ok(())
+}
+
+/// Sees to it that there is an administrator's password. Devices need none, so all else goes on without it.
+fn prepare_login(data_dir: &Path) {
+    let administrator = Administrator::of(data_dir);
+    let file = administrator.initial_file();
+    match administrator.begin() {
+        // The log may be kept, and read by others.
+        Ok(Some(password)) if io::stderr().is_terminal() => eprintln!(
+            "\n    The administrator's password for the page: {}\n    It stands in {}, too, until it is changed.\n",
+            *password,
+            file.display()
+        ),
+        Ok(Some(_)) => {
+            tracing::info!("the administrator's password for the page stands in {}", file.display());
+        }
+        Ok(None) => {}
+        Err(error) => tracing::error!("nobody can log in to the page: {error}"),
+    }
+    // Takes a while, and nobody waits for it yet.
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = administrator.prepare() {
+            tracing::error!("nobody can log in to the page: {error}");
+        }
+    });
 }
 
 /// The broker, and what it decides by.

@@ -86,13 +86,14 @@ fn greeting(watching: &Watching) -> String {
 fn shown(event: &Event, style: Style) -> String {
     let colour = match event.kind {
         Kind::Connected | Kind::Configuration => Colour::Green,
-        Kind::Disconnected => Colour::Dim,
+        Kind::Disconnected | Kind::Page => Colour::Dim,
         Kind::Refused | Kind::Denied | Kind::Full | Kind::Limit | Kind::Missed => Colour::Yellow,
         Kind::Store | Kind::Stopping => Colour::Red,
     };
     let who = event.device.as_ref().or(event.username.as_ref().filter(|_| event.kind != Kind::Refused));
     let who = match (event.kind, who) {
         (Kind::Configuration, _) => "configuration ".to_owned(),
+        (Kind::Page, _) => "page: ".to_owned(),
         (_, Some(who)) => format!("{} ", printable(who.as_bytes())),
         (_, None) => String::new(),
     };

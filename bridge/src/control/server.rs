@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     configuration::Configuration, listeners::Addresses, reload::ReloadHandle, report::Event,
-    settings::Environment, watchdog::Pulse,
+    settings::Environment, tls::Identity, watchdog::Pulse,
 };
 
 /// Askers at once, whatever they do; further ones wait to be accepted.
@@ -49,6 +49,8 @@ pub struct Bridge {
     pub configuration: Arc<ArcSwap<Configuration>>,
     /// The environment that the bridge was started in.
     pub environment: Environment,
+    /// What is shown to whoever connects with TLS.
+    pub identity: Arc<Identity>,
     /// Where devices connect.
     pub addresses: Arc<ArcSwap<Addresses>>,
     /// Where the page is.

@@ -38,6 +38,8 @@ pub enum Kind {
     Store,
     /// The configuration was taken up, or was not.
     Configuration,
+    /// Somebody logged in to the page or could not, or did something there.
+    Page,
     /// Some events are missing here, because they were not taken as fast as they came.
     #[value(skip)]
     Missed,
@@ -150,9 +152,9 @@ impl Event {
         Self::new(Kind::Stopping, "the bridge is stopping")
     }
 
-    /// What somebody did on the page, or with its API.
-    pub(crate) fn of_administration(text: String) -> Self {
-        Self::new(Kind::Configuration, text)
+    /// What was done on the page or with its API, or to it.
+    pub(crate) fn of_page(text: impl Into<String>) -> Self {
+        Self::new(Kind::Page, text)
     }
 
     /// It concerns this device.

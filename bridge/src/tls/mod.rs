@@ -147,6 +147,12 @@ impl Identity {
         Arc::clone(&self.web)
     }
 
+    /// When the certificate expires that is shown.
+    pub fn expires(&self) -> Option<SystemTime> {
+        let leaf = self.shown.lock().material.chain.first()?.clone();
+        Certificate::parse(leaf).map(|leaf| leaf.not_after)
+    }
+
     /// What devices have to trust, PEM; `None` if it is what everybody trusts already.
     pub fn ca(&self) -> Option<String> {
         self.shown.lock().material.ca.clone()

@@ -1,6 +1,6 @@
 //! Changes that are made on the page: the same ones as in the files, one after the other.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -10,11 +10,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Problem, Web, auth::Visitor, input::Seen, refusal, site::Origin};
+use super::{Problem, Web, input::Seen, refusal};
 use crate::{
     changes::{Done, Draft, Edit, EditError},
     registry::Registry,
-    report,
 };
 
 /// How long a change waits for others, and for commands.
@@ -26,13 +25,6 @@ const WAITING: usize = 64;
 pub(super) struct Changes {
     places: Semaphore,
     turn: Mutex<()>,
-}
-
-/// Who changes or fetches something, for the log.
-#[derive(Debug, Clone)]
-pub(super) struct Actor {
-    who: String,
-    address: IpAddr,
 }
 
 impl Changes {
@@ -102,24 +94,6 @@ impl Web {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Writes down what somebody did on the page, for the log and whoever watches.
-    pub(super) fn note(&self, event: report::Event) {
-        tracing::info!("{}", event.text);
-        // An error says that nobody watches.
-        let _ = self.bridge.notices.send(event);
-    }
-}
-
-impl Actor {
-    pub(super) fn new(visitor: &Visitor, origin: &Origin) -> Self {
-        Self { who: visitor.name.clone(), address: origin.peer.ip().to_canonical() }
-    }
-
-    /// "device Boiler (77) was added by the administrator at 192.0.2.7"
-    pub(super) fn did(&self, what: &str) -> String {
-        format!("{what} by {} at {}", self.who, self.address)
     }
 }
 

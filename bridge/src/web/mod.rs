@@ -4,18 +4,20 @@
 //! asked for, `live/` what pages are shown while it happens, `page` the files that a browser loads.
 
 mod api;
-mod auth;
+pub(crate) mod auth;
 mod changes;
 mod health;
 mod input;
 mod live;
+mod metrics;
 mod page;
+mod patience;
 mod problem;
 mod refusal;
 mod routes;
 mod site;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use auth::Auth;
 use changes::Changes;
@@ -23,12 +25,12 @@ use live::Live;
 use problem::Problem;
 pub use site::{Site, WebTls};
 
-use crate::control::Bridge;
+use crate::{control::Bridge, report::Event};
 
 /// What all answers are made from.
 pub struct Web {
     bridge: Arc<Bridge>,
-    auth: Auth,
+    auth: Arc<Auth>,
     live: Arc<Live>,
     changes: Changes,
 }
@@ -36,7 +38,29 @@ pub struct Web {
 impl Web {
     /// Of a running bridge.
     pub fn new(bridge: Arc<Bridge>) -> Arc<Self> {
+        let auth = Auth::new(&bridge.configuration.load().settings.data_dir);
         let live = Live::start(Arc::clone(&bridge));
-        Arc::new(Self { auth: Auth::new(), live, changes: Changes::new(), bridge })
+        Arc::new(Self { auth, live, changes: Changes::new(), bridge })
+    }
+
+    /// Tells whoever watches, and the log, what somebody has done here.
+    fn note(&self, event: Event) {
+        tracing::info!("{}", event.text);
+        self.tell(event);
+    }
+
+    /// Tells whoever watches.
+    fn tell(&self, event: Event) {
+        // An error says that nobody does.
+        let _ = self.bridge.notices.send(event);
+    }
+
+    /// How long a login lasts.
+    fn session_max_age(&self) -> Duration {
+        self.bridge.configuration.load().settings.web.session_max_age
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.bridge.configuration.load().settings.data_dir.clone()
     }
 }

@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 has them (`application/problem+json`).
 
 use axum::{
-    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -18,18 +18,26 @@ pub struct Problem {
     /// Members that only some problems have.
     #[serde(flatten)]
     more: Map<String, Value>,
+    #[serde(skip)]
+    headers: HeaderMap,
 }
 
 impl Problem {
     /// With this status; `detail` says what is wrong and what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { status, title, detail: detail.into(), more: Map::new() }
+        Self { status, title, detail: detail.into(), more: Map::new(), headers: HeaderMap::new() }
     }
 
     /// With a member of its own.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// With a header.
+    pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.headers.insert(name, value.into());
         self
     }
 }
@@ -39,7 +47,7 @@ impl IntoResponse for Problem {
         // Only maps with keys that are no texts could fail, and there are none in it.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let content_type = HeaderValue::from_static("application/problem+json");
-        (self.status, [(CONTENT_TYPE, content_type)], body).into_response()
+        (self.status, self.headers, [(CONTENT_TYPE, content_type)], body).into_response()
     }
 }
 

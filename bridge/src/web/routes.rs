@@ -9,11 +9,11 @@ use axum::{
         HeaderName, HeaderValue, StatusCode, Uri,
         header::{self, HOST},
     },
-    middleware::map_response,
+    middleware::{from_fn, map_response},
     response::{IntoResponse, Redirect, Response},
 };
 
-use super::{Problem, Web, api, health, page};
+use super::{Problem, Web, api, auth::refuse_other_sites, health, metrics, page};
 
 /// Longest body of a request, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -42,8 +42,10 @@ pub(super) fn all(web: Arc<Web>) -> Router {
     page::routes()
         .merge(api::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
         .with_state(web)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(refuse_other_sites))
         .layer(map_response(secure))
 }
 

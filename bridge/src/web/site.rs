@@ -23,7 +23,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use super::{Web, routes};
+use super::{Web, patience::Patient, routes};
 use crate::{
     listeners::{ListenError, listen},
     settings::{self, Settings},
@@ -33,6 +33,8 @@ use crate::{
 const CONNECTIONS: usize = 256;
 /// How long a client has for its TLS handshake, and for the head of each request; also how long it may be idle.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a client may take nothing of its answer.
+const READING_TIME: Duration = Duration::from_secs(30);
 /// Longest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 /// The content type of a TLS record that holds a handshake: how TLS begins.
@@ -215,7 +217,7 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, routes: &Router, orig
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, READING_TIME)), service);
     // An error says that the client broke HTTP or went: it has been answered, or is gone.
     let _ = served.await;
 }

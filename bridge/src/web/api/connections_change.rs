@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::{IntoResponse, Response},
@@ -16,9 +16,8 @@ use super::{
     super::{
         Problem, Web,
         auth::Write,
-        changes::{Actor, Changes, with_revision},
+        changes::{Changes, with_revision},
         input::{Body, Options, Place, Seen},
-        site::Origin,
     },
     devices_change::Trying,
 };
@@ -57,7 +56,6 @@ enum Code {
 async fn add(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Options(Trying { dry_run }): Options<Trying>,
     seen: Seen,
     Body(New { from, to, name, id, user }): Body<New>,
@@ -68,12 +66,11 @@ async fn add(
         Changes::try_out(&web, &seen, change)?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let actor = Actor::new(&visitor, &origin);
     let (done, ()) = Changes::make(&web, seen, change, move |web, done, ()| {
         if let Some(connection) = done.registry.connections().last() {
             let [from, to] = End::BOTH.map(|end| done.registry.end(connection, end).label());
             let what = format!("connection {} was added between {from} and {to}", connection.full_id());
-            web.note(Event::of_administration(actor.did(&what)).in_connection(connection.full_id()));
+            web.note(Event::of_page(visitor.did(&what)).in_connection(connection.full_id()));
         }
     })
     .await?;
@@ -85,7 +82,6 @@ async fn add(
 async fn remove(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Place((user, id)): Place<(String, String)>,
     seen: Seen,
 ) -> Result<Json<Value>, Problem> {
@@ -96,10 +92,9 @@ async fn remove(
         changes::remove(draft, &Removal::of_connection(index))?;
         Ok(full_id)
     };
-    let actor = Actor::new(&visitor, &origin);
     let (done, full_id) = Changes::make(&web, seen, change, move |web, _, full_id: &String| {
-        let text = actor.did(&format!("connection {full_id} was removed"));
-        web.note(Event::of_administration(text).in_connection(full_id.clone()));
+        let text = visitor.did(&format!("connection {full_id} was removed"));
+        web.note(Event::of_page(text).in_connection(full_id.clone()));
     })
     .await?;
     Ok(Json(json!({

@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::State,
     http::{
         HeaderValue, StatusCode,
@@ -17,7 +17,11 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use super::{
-    super::{Problem, Web, auth::Write, changes::Actor, input::Place, site::Origin},
+    super::{
+        Problem, Web,
+        auth::{Visitor, Write},
+        input::Place,
+    },
     connections_change::find,
 };
 use crate::{
@@ -36,17 +40,16 @@ pub(super) fn routes() -> Router<Arc<Web>> {
 /// Who wants which.
 struct Asked {
     web: Arc<Web>,
-    actor: Actor,
+    visitor: Visitor,
     place: (String, String, String),
 }
 
 async fn file(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Place(place): Place<(String, String, String)>,
 ) -> Result<Response, Problem> {
-    let (file, end) = Asked { web, actor: Actor::new(&visitor, &origin), place }.fetch("credentials")?;
+    let (file, end) = Asked { web, visitor, place }.fetch("credentials")?;
     // The id is made of A-Z a-z 0-9 _ - only.
     let name = format!("attachment; filename=\"{}-{}.json\"", file.connection, end.name());
     let name = HeaderValue::try_from(name).map_err(|_| {
@@ -59,11 +62,9 @@ async fn file(
 async fn qr(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Place(place): Place<(String, String, String)>,
 ) -> Result<Response, Problem> {
-    let (file, _) = Asked { web, actor: Actor::new(&visitor, &origin), place }
-        .fetch("the QR code with the credentials")?;
+    let (file, _) = Asked { web, visitor, place }.fetch("the QR code with the credentials")?;
     let svg = block_in_place(|| qr_code(&file)).ok_or_else(|| {
         let detail = "these credentials are too long for a QR code: download the file instead";
         Problem::new(StatusCode::CONFLICT, detail)
@@ -74,11 +75,9 @@ async fn qr(
 async fn snippets(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Place(place): Place<(String, String, String)>,
 ) -> Result<Json<Value>, Problem> {
-    let (file, _) =
-        Asked { web, actor: Actor::new(&visitor, &origin), place }.fetch("snippets with the credentials")?;
+    let (file, _) = Asked { web, visitor, place }.fetch("snippets with the credentials")?;
     let snippet = |format: &Format| {
         let name = format.to_possible_value()?;
         let (title, text) = (format.title(), format.render(&file));
@@ -91,7 +90,7 @@ async fn snippets(
 impl Asked {
     /// Reads the file that the bridge has written, and notes who got `what` of it.
     fn fetch(self, what: &str) -> Result<(CredentialFile, End), Problem> {
-        let Self { web, actor, place: (user, id, end) } = self;
+        let Self { web, visitor, place: (user, id, end) } = self;
         let configuration = web.bridge.configuration.load();
         let registry = &configuration.registry;
         let connection = find(registry, &user, &id)?;
@@ -110,8 +109,8 @@ impl Asked {
         })?;
         let device = registry.end(connection, end);
         let full_id = connection.full_id();
-        let text = actor.did(&format!("{what} of {} for {full_id} were fetched", device.label()));
-        web.note(Event::of_administration(text).about(device).in_connection(full_id));
+        let text = visitor.did(&format!("{what} of {} for {full_id} were fetched", device.label()));
+        web.note(Event::of_page(text).about(device).in_connection(full_id));
         Ok((file, end))
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use axum::{
-    Extension, Json, Router,
+    Json, Router,
     extract::State,
     http::{StatusCode, header::LOCATION},
     response::{IntoResponse, Response},
@@ -15,9 +15,8 @@ use serde_json::{Value, json};
 use super::super::{
     Problem, Web,
     auth::Write,
-    changes::{Actor, Changes, with_revision},
+    changes::{Changes, with_revision},
     input::{Body, Options, Place, Seen},
-    site::Origin,
 };
 use crate::{
     changes::{self, DeviceChange, Done, Draft, EditError, NewDevice, Removal},
@@ -73,7 +72,6 @@ struct Removing {
 async fn add(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Options(Trying { dry_run }): Options<Trying>,
     seen: Seen,
     Body(New { code, name, kind, user }): Body<New>,
@@ -84,11 +82,10 @@ async fn add(
         Changes::try_out(&web, &seen, change)?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let actor = Actor::new(&visitor, &origin);
     let (done, ()) = Changes::make(&web, seen, change, move |web, done, ()| {
         if let Some(device) = done.registry.devices().last() {
-            let text = actor.did(&format!("device {} was added", device.label()));
-            web.note(Event::of_administration(text).about(device));
+            let text = visitor.did(&format!("device {} was added", device.label()));
+            web.note(Event::of_page(text).about(device));
         }
     })
     .await?;
@@ -100,7 +97,6 @@ async fn add(
 async fn change(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Place(username): Place<String>,
     seen: Seen,
     Body(Change { name, kind, disabled }): Body<Change>,
@@ -111,13 +107,12 @@ async fn change(
         changes::change_device(draft, index, &wanted)?;
         Ok((index, draft.registry().devices()[index].clone()))
     };
-    let actor = Actor::new(&visitor, &origin);
     let (done, (index, _)) = Changes::make(&web, seen, change, move |web, done, (index, before)| {
         if let Some(device) = done.registry.devices().get(*index)
             && device != before
         {
-            let text = actor.did(&format!("device {} {}", before.label(), became(before, device)));
-            web.note(Event::of_administration(text).about(device));
+            let text = visitor.did(&format!("device {} {}", before.label(), became(before, device)));
+            web.note(Event::of_page(text).about(device));
         }
     })
     .await?;
@@ -128,7 +123,6 @@ async fn change(
 async fn rotate(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Place(username): Place<String>,
     seen: Seen,
 ) -> Result<Json<Value>, Problem> {
@@ -137,11 +131,10 @@ async fn rotate(
         changes::rotate_device(draft, index)?;
         Ok(index)
     };
-    let actor = Actor::new(&visitor, &origin);
     let (done, index) = Changes::make(&web, seen, change, move |web, done, index| {
         if let Some(device) = done.registry.devices().get(*index) {
             let what = format!("device {} was given a new password", device.label());
-            web.note(Event::of_administration(actor.did(&what)).about(device));
+            web.note(Event::of_page(visitor.did(&what)).about(device));
         }
     })
     .await?;
@@ -156,7 +149,6 @@ async fn rotate(
 async fn remove(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
     Place(username): Place<String>,
     Options(Removing { with_connections }): Options<Removing>,
     seen: Seen,
@@ -168,7 +160,6 @@ async fn remove(
         changes::remove(draft, &removal)?;
         Ok((before.devices()[index].clone(), removal.full_ids(&before)))
     };
-    let actor = Actor::new(&visitor, &origin);
     let (done, (device, connections)) =
         Changes::make(&web, seen, change, move |web, _, (device, connections)| {
             let with = if connections.is_empty() {
@@ -176,8 +167,8 @@ async fn remove(
             } else {
                 format!("and its connections ({}) were removed", connections.join(", "))
             };
-            let text = actor.did(&format!("device {} {with}", device.label()));
-            web.note(Event::of_administration(text).about(device));
+            let text = visitor.did(&format!("device {} {with}", device.label()));
+            web.note(Event::of_page(text).about(device));
         })
         .await?;
     Ok(Json(json!({

@@ -6,8 +6,11 @@ mod devices_change;
 mod events;
 mod history;
 mod live;
+mod openapi;
 mod reload;
+mod session;
 mod status;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -18,6 +21,8 @@ use super::Web;
 /// All of it.
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new()
+        .merge(session::routes())
+        .merge(tokens::routes())
         .merge(devices_change::routes())
         .merge(connections_change::routes())
         .merge(credentials::routes())
@@ -26,4 +31,5 @@ pub(super) fn routes() -> Router<Arc<Web>> {
         .merge(history::routes())
         .merge(live::routes())
         .merge(status::routes())
+        .merge(openapi::routes())
 }

@@ -2,24 +2,20 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, Router, extract::State, http::StatusCode, routing::post};
+use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use super::super::{Problem, Web, auth::Write, changes::Actor, refusal::invalid, site::Origin};
+use super::super::{Problem, Web, auth::Write, refusal::invalid};
 use crate::{configuration::Configuration, report::Event};
 
 pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new().route("/api/v1/reload", post(reload))
 }
 
-async fn reload(
-    State(web): State<Arc<Web>>,
-    Write(visitor): Write,
-    Extension(origin): Extension<Origin>,
-) -> Result<Json<Value>, Problem> {
-    let text = Actor::new(&visitor, &origin).did("a reload was asked for");
-    web.note(Event::of_administration(text));
+async fn reload(State(web): State<Arc<Web>>, Write(visitor): Write) -> Result<Json<Value>, Problem> {
+    let text = visitor.did("a reload was asked for");
+    web.note(Event::of_page(text));
     let bridge = &web.bridge;
     match bridge.reload.reload().await {
         Ok(changes) => Ok(Json(json!({ "changes": changes }))),

@@ -122,7 +122,7 @@ mod tests {
         for _ in 1..KEPT {
             take(&mut notes, 1, &[("a", 0), ("c", 8)]);
         }
-        assert_eq!(said(&notes, "c").iter().sum::<u32>(), 8);
+        assert_eq!(said(&notes, "c")[0], 1);
         take(&mut notes, 1, &[("a", 0), ("c", 8)]);
         assert!(notes.busy.is_empty());
         assert_eq!(said(&notes, "c"), [0; KEPT]);
