@@ -96,7 +96,8 @@ class Form {
   body() {
     const { from, to } = this.ends;
     const name = this.fields.name.input.value.trim() || this.suggestion();
-    return { from: from.code, to: to.code, name, ...(from.user !== "default" && { user: from.user }) };
+    // A name or a code could be another's, too; what it logs in with is its own.
+    return { from: from.username, to: to.username, name };
   }
 
   /** Asks whether the bridge would take it as it is now. */
