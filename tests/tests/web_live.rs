@@ -83,8 +83,14 @@ fn counters_and_rates_move_with_the_traffic() {
             && state["connections"][0]["from_to"]["rate"] == 0.0
     });
     let connection = &page.state["connections"][0];
-    assert_eq!((&connection["key"], &connection["from"]["code"]), (&json!("default/connection-1"), &json!(4569)));
-    assert_eq!((&connection["to_from"]["rate"], &connection["to_from"]["published"]["messages"]), (&json!(0.0), &json!(0)));
+    assert_eq!(
+        (&connection["key"], &connection["from"]["code"]),
+        (&json!("default/connection-1"), &json!(4569))
+    );
+    assert_eq!(
+        (&connection["to_from"]["rate"], &connection["to_from"]["published"]["messages"]),
+        (&json!(0.0), &json!(0))
+    );
     // It tells the presence of its peer, too.
     assert!(page.state["devices"][1]["sent"]["messages"].as_u64().unwrap() >= sent);
 }
@@ -107,7 +113,8 @@ fn refusals_are_events_with_their_reason() {
     assert_eq!(denied["connection"], "default/connection-1");
     page.wait_for("the count", |page| page.state["totals"]["denied"] == 1);
 
-    let events = |query: &str| http.get(&format!("/api/v1/events{query}")).expect(200).json()["events"].clone();
+    let events =
+        |query: &str| http.get(&format!("/api/v1/events{query}")).expect(200).json()["events"].clone();
     let kinds = |events: Value| -> Vec<Value> {
         events.as_array().unwrap().iter().map(|event| event["kind"].clone()).collect()
     };
@@ -140,7 +147,8 @@ fn another_configuration_is_shown_whole() {
     assert_ne!(page.state["revision"], revision);
     assert_eq!(page.state["connections"].as_array().unwrap().len(), 1);
     page.wait_for("the event", |page| page.happened.iter().any(|event| event["kind"] == "configuration"));
-    let [list, one] = ["/api/v1/devices", "/api/v1/devices/default.7"].map(|path| http.get(path).expect(200).json());
+    let [list, one] =
+        ["/api/v1/devices", "/api/v1/devices/default.7"].map(|path| http.get(path).expect(200).json());
     assert_eq!((&list["revision"], &one["revision"]), (&page.state["revision"], &page.state["revision"]));
     assert_eq!((&one["name"], &one["type"]), (&json!("New"), &json!("ESP32")));
     http.get("/api/v1/devices/default.4569").expect(404);
@@ -152,14 +160,29 @@ fn what_pages_are_shown_can_be_asked_for() {
     let http = Http::log_in(&bridge);
     let status = http.get("/api/v1/status").expect(200).json();
     assert_eq!(status["bridge"]["pid"], bridge.process().id());
-    for (part, key) in [("bridge", "memory"), ("bridge", "open_files"), ("machine", "memory_total"), ("machine", "disk_total")] {
+    for (part, key) in [
+        ("bridge", "memory"),
+        ("bridge", "open_files"),
+        ("machine", "memory_total"),
+        ("machine", "disk_total"),
+    ] {
         assert!(status[part][key].as_u64().unwrap() > 0, "{status}");
     }
-    assert!(status["listeners"].as_array().unwrap().iter().any(|listener| listener["name"] == "web"), "{status}");
+    assert!(
+        status["listeners"].as_array().unwrap().iter().any(|listener| listener["name"] == "web"),
+        "{status}"
+    );
     let all = http.get("/api/v1/connections").expect(200).json();
     let one = http.get("/api/v1/connections/default/connection-2").expect(200).json();
-    assert_eq!((&all["connections"][1]["key"], &one["key"]), (&json!("default/connection-2"), &json!("default/connection-2")));
-    for path in ["/api/v1/connections/default/none", "/api/v1/devices/none/history", "/api/v1/connections/a/b/history"] {
+    assert_eq!(
+        (&all["connections"][1]["key"], &one["key"]),
+        (&json!("default/connection-2"), &json!("default/connection-2"))
+    );
+    for path in [
+        "/api/v1/connections/default/none",
+        "/api/v1/devices/none/history",
+        "/api/v1/connections/a/b/history",
+    ] {
         let problem = http.get(path).expect(404);
         assert_eq!(problem.header("content-type"), Some("application/problem+json"), "{path}");
     }
@@ -190,8 +213,13 @@ fn the_last_hour_is_remembered() {
     };
     let totals = moved("/api/v1/history", "received");
     assert_eq!(totals["interval"], 10);
-    for series in ["sent", "denied", "devices_online", "queued", "cpu", "memory", "store_bytes", "disk_free"] {
-        assert_eq!(totals[series].as_array().unwrap().len(), totals["received"].as_array().unwrap().len(), "{series}");
+    for series in ["sent", "denied", "devices_online", "queued", "cpu", "memory", "store_bytes", "disk_free"]
+    {
+        assert_eq!(
+            totals[series].as_array().unwrap().len(),
+            totals["received"].as_array().unwrap().len(),
+            "{series}"
+        );
     }
     assert_eq!(totals["devices_online"].as_array().unwrap().last().unwrap(), 1);
     let device = moved("/api/v1/devices/default.4569/history", "received");
@@ -342,7 +370,12 @@ impl Page {
     fn wait_for(&mut self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let until = Instant::now() + 2 * LONG;
         while !is_so(self) {
-            assert!(Instant::now() < until, "not seen: {what}, only {} and {:?}", self.state, self.happened.last());
+            assert!(
+                Instant::now() < until,
+                "not seen: {what}, only {} and {:?}",
+                self.state,
+                self.happened.last()
+            );
             let event = self.events.next_within(LONG).expect("a page that goes on");
             self.frames += 1;
             match event.name.as_str() {
