@@ -12,6 +12,7 @@ use super::Problem;
 use crate::{
     changes::{EditError, Fault},
     document::{Problems, is_changed_meanwhile},
+    links::real_path,
     registry::why_no_id,
 };
 
@@ -108,7 +109,9 @@ fn status(error: &EditError) -> StatusCode {
 }
 
 fn cannot_write(path: &Path, error: &io::Error, written: &[PathBuf]) -> String {
-    let dir = path.parent().unwrap_or(Path::new("/")).display();
+    // The file itself may be elsewhere.
+    let place = real_path(path).unwrap_or_else(|_| path.to_owned());
+    let dir = place.parent().unwrap_or(Path::new("/")).display();
     let advice = match error.kind() {
         ErrorKind::PermissionDenied => format!(
             "; give that user the directory (sudo chown -R ior-bridge: {dir} under systemd), or make the change with a command \

@@ -38,7 +38,7 @@ class Devices {
     this.heads = COLUMNS.map((column) => this.head(column));
     this.body = h("tbody", { role: "rowgroup" });
     this.frame = h("div", { class: "table-frame" },
-      h("table", { class: "table table-cards devices-table", role: "table", "aria-label": "Devices" },
+      h("table", { class: "table devices-table", role: "table", "aria-label": "Devices" },
         h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, this.heads)), this.body));
     this.none = h("div");
     this.end = h("button", { class: "button", type: "button", hidden: true, onclick: () => this.showMore() });
