@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     add, backup, check, completions, connections, credentials, devices, diag, disable, doctor, explain,
-    latency, publish, reload, remove, restore, rotate, run, status, store, subscribe, watch,
+    latency, password, publish, reload, remove, restore, rotate, run, status, store, subscribe, token, watch,
 };
 
 /// Lets pairs of devices talk over MQTT, and nothing else.
@@ -60,6 +60,10 @@ pub enum Command {
     Doctor(doctor::Args),
     /// Gather what a bug report needs in one file, without secrets.
     Diag(diag::Args),
+    /// Make, show or revoke tokens: with one, a program may use the API and fetch metrics.
+    Token(token::Args),
+    /// Make a new password for the page, and end all its logins.
+    Password(password::Args),
     /// Look at what is kept on disk, or save what is whole of it.
     Store(store::Args),
     /// Tell whether a device may publish or subscribe to a topic, and which rule decides.

@@ -189,6 +189,7 @@ impl Broker {
             events: Events::new(),
             counters: Counters::default(),
             ledger: Ledger::default(),
+            taps: Arc::default(),
             stopping: AtomicBool::new(false),
             limits: ArcSwap::from_pointee(limits),
         });

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use crate::{
     events::Counters,
     report::{FlowInfo, NameInfo},
-    session::{Counts, Session},
+    session::{Counts, Latencies, Session},
     shared::Shared,
 };
 
@@ -29,6 +29,8 @@ struct Books {
     /// When names were seen in an earlier run, in milliseconds since the Unix epoch.
     seen_before: HashMap<Arc<str>, u64>,
     flows: HashMap<Arc<str>, FlowInfo>,
+    /// Of flows.
+    latencies: HashMap<Arc<str>, Latencies>,
 }
 
 impl Ledger {
@@ -51,6 +53,7 @@ impl Ledger {
         let mut books = self.books.lock();
         books.names.clear();
         books.flows.clear();
+        books.latencies.clear();
         self.denied.lock().clear();
     }
 
@@ -71,14 +74,19 @@ impl Ledger {
 
     /// All flows, by name, without what waits.
     pub fn flows(&self) -> HashMap<Arc<str>, FlowInfo> {
-        self.books.lock().flows.clone()
+        let books = self.books.lock();
+        let mut flows = books.flows.clone();
+        for (name, latencies) in &books.latencies {
+            entry(&mut flows, name, FlowInfo::new).latency = latencies.sum_up();
+        }
+        flows
     }
 
     /// Takes over what a session has counted. `take` is called where nobody can see the sums without it.
     fn add(&self, session: &Session, take: impl FnOnce() -> Counts) {
         let mut books = self.books.lock();
-        let Counts { published, sent, dropped, dropped_of_flows } = take();
-        let Books { names, flows, .. } = &mut *books;
+        let Counts { published, sent, dropped, dropped_of_flows, latencies } = take();
+        let Books { names, flows, latencies: known, .. } = &mut *books;
         let name = entry(names, &session.name, NameInfo::new);
         name.received += published.total;
         name.sent += sent;
@@ -93,6 +101,9 @@ impl Ledger {
         for (name, dropped) in dropped_of_flows {
             entry(flows, &name, FlowInfo::new).dropped += dropped;
         }
+        for (name, newer) in latencies {
+            known.entry(name).or_default().append(newer);
+        }
     }
 
     fn retain_names(&self, is_known: impl Fn(&str) -> bool) {
@@ -103,7 +114,9 @@ impl Ledger {
     }
 
     fn retain_flows(&self, is_known: impl Fn(&str) -> bool) {
-        self.books.lock().flows.retain(|name, _| name.is_empty() || is_known(name));
+        let mut books = self.books.lock();
+        books.flows.retain(|name, _| name.is_empty() || is_known(name));
+        books.latencies.retain(|name, _| name.is_empty() || is_known(name));
     }
 }
 
@@ -116,14 +129,20 @@ impl Shared {
         }
         self.ledger.add(session, || {
             let published = session.inbound.lock().take_published();
-            let (sent, dropped, dropped_of_flows, acted) = {
+            let (counts, acted) = {
                 let mut outbound = session.outbound.lock();
-                let dropped = outbound.take_dropped().total();
-                (outbound.take_sent(), dropped, outbound.take_dropped_of_flows(), outbound.take_acted())
+                let counts = Counts {
+                    published,
+                    sent: outbound.take_sent(),
+                    dropped: outbound.take_dropped().total(),
+                    dropped_of_flows: outbound.take_dropped_of_flows(),
+                    latencies: outbound.take_latencies(),
+                };
+                (counts, outbound.take_acted())
             };
-            Counters::add(&self.counters.dropped, dropped);
+            Counters::add(&self.counters.dropped, counts.dropped);
             self.counters.limits.add_all(&acted);
-            Counts { published, sent, dropped, dropped_of_flows }
+            counts
         });
     }
 

@@ -159,7 +159,12 @@ impl Shared {
             if !self.is_known(&session.name) || !self.may_publish(&*will.grant, will.message.topic()) {
                 return;
             }
-            self.publish_assured(will.message.published_by(session.id, clock::unix_ms()), Some(&session.name))
+            let message = will.message.published_by(session.id, clock::unix_ms());
+            if self.taps.are_open() && !will.grant.is_inside() {
+                let flow = self.flow_of(message.topic());
+                self.taps.copy(&flow.name, &session.name, &message);
+            }
+            self.publish_assured(message, Some(&session.name))
         };
         if let Err(Full(limit)) = self.publish_live(published).await {
             self.tell_full(&session.name, will.message.topic(), limit);

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use crate::{
     broker::Broker,
     codec::Version,
-    session::{Session, Traffic},
+    session::{Latency, Session, Traffic},
     store::{Health, StoreStatistics, Totals},
     transport::Channel,
 };
@@ -82,6 +82,9 @@ pub struct FlowInfo {
     pub dropped: u64,
     /// QoS 1 and 2 messages that wait, or were sent and have not arrived yet, over all receivers.
     pub waiting: Totals,
+    /// How long the last messages of QoS 1 and 2 took to be acknowledged by a receiver; `None` if none was yet, or if all had to
+    /// wait for their receiver to connect.
+    pub latency: Option<Latency>,
 }
 
 /// How the store is.
@@ -199,6 +202,7 @@ impl FlowInfo {
             refused: 0,
             dropped: 0,
             waiting: Totals::default(),
+            latency: None,
         }
     }
 }

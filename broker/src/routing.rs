@@ -2,6 +2,8 @@
 
 use std::{cell::RefCell, sync::Arc};
 
+use tokio::time::Instant;
+
 use crate::{
     access::Flow,
     codec::{PacketId, QoS},
@@ -25,6 +27,8 @@ pub struct Publisher<'a> {
     pub packet_id: PacketId,
     /// What the message counts for.
     pub flow: &'a Flow,
+    /// When the message was read.
+    pub read_at: Instant,
 }
 
 /// Where a QoS 1 or 2 message went.
@@ -100,7 +104,8 @@ impl Shared {
             {
                 let delivery = delivery(message.clone(), only);
                 let mut outbound = only.handle.outbound.lock();
-                let pushed = outbound.push_assured(publisher.flow, delivery, Wanted::default());
+                let wanted = Wanted { arrived: Some(publisher.read_at), ..Wanted::default() };
+                let pushed = outbound.push_assured(publisher.flow, delivery, wanted);
                 pushed.map(|()| None).map_err(Full::from)
             }
             all => self.route_to_all(message, publisher, all),
@@ -274,7 +279,8 @@ impl Shared {
                 continue;
             };
             let receipt = session.slot.map(|_| receipt.share());
-            let wanted = Wanted { receipt, at_once, is_remembered, since: None };
+            let arrived = Some(publisher.read_at);
+            let wanted = Wanted { receipt, at_once, is_remembered, since: None, arrived };
             let work = {
                 let mut outbound = session.outbound.lock();
                 outbound.push_reserved(publisher.flow, place, delivery, wanted);

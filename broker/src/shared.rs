@@ -25,6 +25,7 @@ use crate::{
     retained::Retained,
     session::{Registry, Session},
     subscriptions::{Match, Subscriptions},
+    tap::Taps,
     unkept::Unkept,
 };
 
@@ -68,6 +69,8 @@ pub struct Shared {
     pub counters: Counters,
     /// What was counted of names and flows.
     pub ledger: Ledger,
+    /// Who looks at messages.
+    pub taps: Arc<Taps>,
     /// Whoever begins a session after this was set is told that the broker stops.
     pub stopping: AtomicBool,
 }

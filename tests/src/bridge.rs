@@ -94,6 +94,13 @@ impl World {
         self
     }
 
+    /// With a configuration directory that is a file system of its own, of so many bytes. Needs [`crate::faults::may_mount`].
+    pub fn configured_on_small_disk(mut self, bytes: u64) -> Self {
+        std::fs::create_dir_all(self.config()).unwrap();
+        self.disk = Some(SmallDisk::mount(&self.config(), bytes));
+        self
+    }
+
     /// With these two files' arrays.
     pub fn with(devices: Value, connections: Value) -> Self {
         let world = Self::empty();

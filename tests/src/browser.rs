@@ -252,6 +252,14 @@ fn answer(stream: TcpStream, served: &Served) -> std::io::Result<()> {
     (&stream).write_all(&content)
 }
 
+/// Where npm's packages are: MQTT.js is one of them.
+pub fn modules() -> PathBuf {
+    let modules = mqtt_js().ancestors().nth(3).expect("mqtt/dist/mqtt.min.js is in a directory").to_owned();
+    modules
+        .canonicalize()
+        .unwrap_or_else(|error| panic!("{}: {error} (tests/install makes it)", modules.display()))
+}
+
 /// MQTT.js for browsers: where `IOR_MQTT_JS` says, or where `tests/install` puts it.
 pub fn mqtt_js() -> PathBuf {
     let installed = || {

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -194,6 +194,28 @@ fn a_link_stays_a_link() {
     world.succeed(&["add", "device", "3"]);
     assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
     assert!(fs::read_to_string(&elsewhere).unwrap().contains("\"code\": 3"));
+}
+
+/// Whoever may write into the directory, as the bridge's user may for the page, must not lead root elsewhere.
+#[test]
+fn root_follows_no_link_of_somebody_else() {
+    const SOMEBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = world();
+    let [file, elsewhere] = ["devices.json", "elsewhere.json"].map(|name| world.config().join(name));
+    fs::rename(&file, &elsewhere).unwrap();
+    symlink("elsewhere.json", &file).unwrap();
+    lchown(&file, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let said = world.fail(1, &["add", "device", "3"]);
+    for words in ["devices.json is a link that the user 65534 made", "chown -h root", "; nothing was changed"]
+    {
+        assert!(said.contains(words), "{said}");
+    }
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), DEVICES);
+    lchown(&file, Some(0), Some(0)).unwrap();
+    world.succeed(&["add", "device", "3"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, lchown},
     path::{Path, PathBuf},
     process::Output,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,6 +18,30 @@ use ior_tests::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Regression: whoever could write into the configuration directory could have root copy or replace any file of the machine.
+#[test]
+fn root_restores_over_no_link_of_somebody_else() {
+    const SOMEBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (_, world) = World::durable().start().stop();
+    let place = TempDir::new().unwrap();
+    let (file, secret) = (place.path().join("backup"), place.path().join("secret"));
+    succeeded(&world.run(&["backup", path(&file)]));
+    let link = world.config().join("connections.json");
+    fs::rename(&link, &secret).unwrap();
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    lchown(&link, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let before = fs::read(&secret).unwrap();
+    let said = world.fail(1, &["restore", path(&file), "--yes"]);
+    assert!(said.contains("is a link that the user 65534 made"), "{said}");
+    assert_eq!(fs::read(&secret).unwrap(), before);
+    let kept = fs::read_dir(world.data()).unwrap().map(|entry| entry.unwrap().file_name());
+    let kept: Vec<_> = kept.filter(|name| name.to_string_lossy().contains("restore")).collect();
+    assert!(kept.is_empty(), "{kept:?}");
+}
 
 #[test]
 fn another_machine_takes_over_where_the_running_one_was() {
@@ -64,6 +88,7 @@ fn another_machine_takes_over_where_the_running_one_was() {
         "data/ca/ca.key",
         "data/pairs.json",
         "data/rotation.json",
+        "data/admin-password",
         "data/store/store.db",
     ] {
         assert!(paths.contains(&wanted), "{wanted}: {paths:?}");

@@ -24,14 +24,17 @@ fn no_secret_is_in_what_is_sent() {
 
     // Where people put what they should not.
     let devices = fs::read_to_string(bridge.world().config().join("devices.json")).unwrap();
-    let planted: Vec<_> = [&key, &from.login.password, &to.login.password].into_iter().cloned().collect();
+    let initial = ior_tests::http::password(&bridge);
+    let planted: Vec<_> =
+        [&key, &from.login.password, &to.login.password, &initial].into_iter().cloned().collect();
     bridge.after("configuration reloaded", || {
         bridge.world().write(
             "devices.json",
             &devices
                 .replace("Master 1", &planted[0])
                 .replace("Slave 1", &planted[1])
-                .replace("Master 2", &planted[2]),
+                .replace("Master 2", &planted[2])
+                .replace("Slave 2", &planted[3]),
         );
     });
     bridge.world().write(

@@ -39,6 +39,23 @@ fn a_healthy_bridge_has_no_problem_whether_it_runs_or_not() {
 }
 
 #[test]
+fn a_page_that_cannot_change_the_files_is_noted_and_no_fault() {
+    const SOMEBODY: u32 = 65_534;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (_, world) = World::durable().start().stop();
+    let (_, found) = doctor(&world);
+    assert_eq!(verdict(&found, "page"), Vec::<String>::new());
+    std::os::unix::fs::chown(world.data(), Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let (_, found) = doctor(&world);
+    assert_eq!(verdict(&found, "page"), ["ok"]);
+    assert!(what(&found, "page").contains("the user of the bridge (65534) may not write into"), "{found:#}");
+    let off = world.env("IOR_BRIDGE__WEB__LISTEN", "null");
+    assert_eq!(verdict(&doctor(&off).1, "page"), Vec::<String>::new());
+}
+
+#[test]
 fn what_is_wrong_is_told_with_what_to_do() {
     let (_, mut world) = World::durable().start().stop();
     let problem = |world: &World, check: &str, words: &[&str]| {

@@ -3,7 +3,7 @@
 import { ApiError, post } from "./api.js";
 import { connectionPath, topicsOf } from "./connections.js";
 import { devicePicker } from "./device-picker.js";
-import { formError, openDialog } from "./dialog.js";
+import { formError, openDialog, sentence } from "./dialog.js";
 import { h, replace } from "./dom.js";
 import { field } from "./parts.js";
 import { navigate } from "./router.js";
@@ -96,7 +96,8 @@ class Form {
   body() {
     const { from, to } = this.ends;
     const name = this.fields.name.input.value.trim() || this.suggestion();
-    return { from: from.code, to: to.code, name, ...(from.user !== "default" && { user: from.user }) };
+    // A name or a code could be another's, too; what it logs in with is its own.
+    return { from: from.username, to: to.username, name };
   }
 
   /** Asks whether the bridge would take it as it is now. */
@@ -118,7 +119,7 @@ class Form {
     const fieldOf = (problem) => (problem.field in this.fields ? problem.field : problem.field === "id" ? "name" : null);
     for (const [name, field] of Object.entries(this.fields)) {
       const own = problems.filter((problem) => fieldOf(problem) === name);
-      field.setError(own.map(({ what, hint }) => [what, hint].filter(Boolean).join("; ")).join(". ") || null);
+      field.setError(own.map(({ what, hint }) => [what, hint].filter(Boolean).map(sentence).join(" ")).join(" ") || null);
     }
     const others = problems.filter((problem) => !fieldOf(problem));
     const refusal = others.length ? formError({ detail: "This connection cannot be created", problems: others }) : null;

@@ -57,10 +57,10 @@ export class DeviceRow {
     if (this.device?.name !== device.name) replace(this.name, visible(device.name));
     if (this.device?.type !== device.type) replace(this.kind, visible(device.type));
     this.device = device;
-    this.text = null;
     setText(this.code, device.code);
     setStatus(this.state, deviceState(device));
-    setText(this.sinceWord, device.online ? "for " : device.last_seen ? "seen " : "");
+    setText(this.sinceWord, device.online ? "for " : device.last_seen ? "seen " : "never seen");
+    this.since.hidden = !device.online && !device.last_seen;
     this.since.dataset.style = device.online ? "age" : "ago";
     setTime(this.since, device.online ? device.online_since : device.last_seen);
     const session = link(device);
@@ -76,15 +76,6 @@ export class DeviceRow {
       this.numbers[index].classList.toggle("is-none", text === "0" || text === "–");
     });
     this.numbers[3].classList.toggle("is-bad", denied > 0);
-  }
-
-  /** All that can be searched for, in lower case. */
-  get searched() {
-    const { device } = this;
-    this.text ??= [device.name, device.username, device.type, device.user, ...device.connections,
-      ...(device.sessions ?? []).flatMap((session) => [session.client_id, session.address, session.transport])]
-      .filter(Boolean).join(" ").toLowerCase();
-    return this.text;
   }
 }
 

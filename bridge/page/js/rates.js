@@ -7,6 +7,8 @@ import { state } from "./state.js";
 export const SECONDS = 60;
 /** How many histories are asked for at the same time. */
 const AT_ONCE = 4;
+/** Seconds that a busy page may be late without a gap. */
+const LATE = 4;
 
 const minutes = new Map();
 const listeners = new Set();
@@ -90,6 +92,6 @@ setInterval(() => {
 
 function push(values, passed, value) {
   values.splice(0, passed);
-  while (values.length < SECONDS - 1) values.push(null);
+  while (values.length < SECONDS - 1) values.push(passed <= LATE ? value : null);
   values.push(value);
 }

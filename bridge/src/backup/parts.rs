@@ -17,13 +17,18 @@ use crate::{
     secrets::{KEY_FILE, TEMPORARY_PREFIX},
     settings::Settings,
     tls::CA_DIR,
+    web::auth::{
+        password::{ADMIN_FILE, INITIAL_FILE},
+        tokens::TOKENS_FILE,
+    },
 };
 
 /// Where the JSON schemas are, in the configuration directory.
 const SCHEMA_DIR: &str = "schema";
 
 /// What the bridge writes into its data directory and needs again, beside the store and the CA.
-pub(super) const DATA_FILES: [&str; 4] = [KEY_FILE, ROTATION_FILE, PAIRS_FILE, LAST_SEEN_FILE];
+pub(super) const DATA_FILES: [&str; 7] =
+    [KEY_FILE, ROTATION_FILE, PAIRS_FILE, LAST_SEEN_FILE, ADMIN_FILE, INITIAL_FILE, TOKENS_FILE];
 
 /// Files with their contents, by their path in the archive.
 #[derive(PartialEq, Eq)]

@@ -40,6 +40,9 @@ pub(crate) fn add_device(draft: &mut Draft, new: &NewDevice) -> Result<(), EditE
         let right = code.as_str().and_then(|text| DeviceCode::new(text).ok());
         entry.push(("code", right.map_or_else(|| code.clone(), |code| code.to_json())));
     }
+    if new.name.is_none() {
+        draft.assume("name");
+    }
     let name = new.name.clone().or_else(|| new.code.as_ref().map(as_text));
     entry.extend(name.map(|name| ("name", name)));
     entry.push(("type", new.kind.clone().unwrap_or_else(|| json!(DEFAULT_TYPE))));

@@ -20,6 +20,8 @@ pub(crate) struct Draft {
     connections: Text,
     /// The entry that was added or changed last.
     touched: Option<(List, usize)>,
+    /// A key of it that nobody has given: whatever is wrong with its value, something else is to blame.
+    assumed: Option<&'static str>,
 }
 
 /// One of its files.
@@ -62,7 +64,7 @@ impl Draft {
         if Revision::of(&devices.before, &connections.before) != revision {
             return Err(EditError::Changed);
         }
-        Ok(Self { settings, registry, revision, devices, connections, touched: None })
+        Ok(Self { settings, registry, revision, devices, connections, touched: None, assumed: None })
     }
 
     /// What the files hold.
@@ -89,7 +91,12 @@ impl Draft {
         match Registry::parse(devices, connections) {
             Ok(registry) => Ok((registry, Revision::of(devices, connections))),
             Err(problems) => {
-                let faults = problems.iter().map(|problem| self.fault(problem)).collect();
+                let mut faults: Vec<_> = problems.iter().map(|problem| self.fault(problem)).collect();
+                let is_given =
+                    |fault: &Fault| self.assumed.is_none() || fault.field.as_deref() != self.assumed;
+                if faults.iter().any(is_given) {
+                    faults.retain(is_given);
+                }
                 Err(EditError::WouldBeInvalid { problems, faults })
             }
         }
@@ -99,6 +106,11 @@ impl Draft {
     /// between.
     pub(super) fn changed(&self) -> impl Iterator<Item = &Text> {
         [&self.connections, &self.devices].into_iter().filter(|text| text.before != text.after)
+    }
+
+    /// Nobody has given the value of this key.
+    pub(super) fn assume(&mut self, key: &'static str) {
+        self.assumed = Some(key);
     }
 
     /// Adds an entry at the end of a list.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     registry::{Known, find},
-    report::{Connection, Direction, Endpoint, Time},
+    report::{Connection, Direction, Endpoint, Latency, Time},
     settings::Environment,
 };
 
@@ -97,12 +97,20 @@ fn detail(connection: &Connection, now: Time) -> String {
     text
 }
 
-fn counted(direction: &Direction, now: Time) -> [(&'static str, String); 4] {
-    let Direction { published, last, refused, dropped, .. } = direction;
+fn counted(direction: &Direction, now: Time) -> [(&'static str, String); 5] {
+    let Direction { published, last, refused, dropped, latency, .. } = direction;
     [
         ("published", format!("{}, {}", messages(published.messages), size(published.bytes))),
         ("last", ago_or_never(*last, now)),
         ("waiting", waiting(direction)),
         ("refused", format!("{}, dropped {}", number(*refused), number(*dropped))),
+        ("latency", latency.as_ref().map_or_else(|| "not known yet".to_owned(), took)),
     ]
+}
+
+/// "0.4 ms, lately 0.5 ms on average and 1.2 ms at most"
+fn took(latency: &Latency) -> String {
+    let [last, mean, max] =
+        [latency.last, latency.mean, latency.max].map(|time| format!("{:.1} ms", time.as_secs_f64() * 1e3));
+    format!("{last}, lately {mean} on average and {max} at most")
 }

@@ -58,6 +58,7 @@ pub(super) async fn examine(dir: &Path, environment: &Environment) -> Vec<Findin
     findings.push(machine::memory());
     findings.push(bridge::open_files(&settings.limits, running));
     findings.extend(files::permissions(dir, &settings));
+    findings.extend(files::page(dir, &settings));
     findings.extend(files::certificates(&settings));
     findings.push(files::store(&settings, status.as_ref()).await);
     findings.extend(files::old_data(&settings.data_dir));

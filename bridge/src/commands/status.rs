@@ -255,7 +255,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::report::{ConnectionLife, DeviceLife, Disk, Endpoint, Link, Listener, Process, Traffic};
+    use crate::report::{
+        ConnectionLife, DeviceLife, Disk, Endpoint, Latency, Link, Listener, Process, Traffic,
+    };
 
     const NOW: u64 = 1_800_000_000_000;
 
@@ -327,6 +329,11 @@ mod tests {
             waiting: traffic(99_999),
             refused: 4,
             dropped: 0,
+            latency: Some(Latency {
+                last: Duration::from_micros(412),
+                mean: Duration::from_micros(1_001),
+                max: Duration::from_secs(4_294),
+            }),
         };
         Status {
             bridge: Process {

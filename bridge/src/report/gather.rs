@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use ior_broker::{Broker, ConnectionInfo, FlowInfo, NameInfo, SessionInfo, store::Health};
 
 use super::{
-    Connection, ConnectionLife, Device, DeviceLife, Direction, Disk, Endpoint, Link, Listener, Process,
-    Session, Status, Store, Time, Totals, Traffic,
+    Connection, ConnectionLife, Device, DeviceLife, Direction, Disk, Endpoint, Latency, Link, Listener,
+    Process, Session, Status, Store, Time, Totals, Traffic,
 };
 use crate::{
     configuration::Configuration,
@@ -226,6 +226,7 @@ impl From<&FlowInfo> for Direction {
             waiting: Traffic { messages: flow.waiting.messages, bytes: flow.waiting.bytes },
             refused: flow.refused,
             dropped: flow.dropped,
+            latency: flow.latency.map(Latency::from),
         }
     }
 }

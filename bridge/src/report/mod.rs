@@ -4,6 +4,7 @@
 mod event;
 mod gather;
 mod happenings;
+mod latency;
 mod time;
 
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -11,6 +12,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 pub use event::{Event, Filter, Kind};
 pub(crate) use event::{Names, Wanted};
 pub(crate) use happenings::Happenings;
+pub use latency::Latency;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub use time::Time;
 
@@ -256,6 +258,8 @@ pub struct Direction {
     pub refused: u64,
     /// Messages that made room for newer ones, or were too old.
     pub dropped: u64,
+    /// How long the last messages of QoS 1 and 2 took; nothing if none of them was acknowledged yet.
+    pub latency: Option<Latency>,
 }
 
 /// What somebody who watches is told first.

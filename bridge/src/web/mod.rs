@@ -9,6 +9,7 @@ mod changes;
 mod health;
 mod input;
 mod live;
+mod messages;
 mod metrics;
 mod page;
 mod patience;
@@ -20,8 +21,10 @@ mod site;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use auth::Auth;
+pub use auth::tokens::Scope;
 use changes::Changes;
 use live::Live;
+use messages::Messages;
 use problem::Problem;
 pub use site::{Site, WebTls};
 
@@ -32,6 +35,7 @@ pub struct Web {
     bridge: Arc<Bridge>,
     auth: Arc<Auth>,
     live: Arc<Live>,
+    messages: Arc<Messages>,
     changes: Changes,
 }
 
@@ -39,8 +43,9 @@ impl Web {
     /// Of a running bridge.
     pub fn new(bridge: Arc<Bridge>) -> Arc<Self> {
         let auth = Auth::new(&bridge.configuration.load().settings.data_dir);
-        let live = Live::start(Arc::clone(&bridge));
-        Arc::new(Self { auth, live, changes: Changes::new(), bridge })
+        let messages = Messages::new(Arc::clone(&bridge));
+        let live = Live::start(Arc::clone(&bridge), Arc::clone(&messages));
+        Arc::new(Self { auth, live, messages, changes: Changes::new(), bridge })
     }
 
     /// Tells whoever watches, and the log, what somebody has done here.

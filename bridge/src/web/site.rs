@@ -101,7 +101,7 @@ impl Site {
 
     /// Ends all connections.
     pub async fn stop(mut self) {
-        self.web.live.stop().await;
+        tokio::join!(self.web.live.stop(), self.web.messages.stop());
         self.stop.send_replace(true);
         self.close().await;
     }

@@ -19,5 +19,6 @@ pub use decode::{connect_has_will, decode, decode_connect};
 pub use error::{ConnectError, DecodeError};
 pub use frame::{begins_connect, begins_publish, packet_length};
 pub use packet::*;
+pub(crate) use properties::content_type;
 pub use reason::ReasonCode;
 pub use text::{is_valid_topic_filter, is_valid_topic_name};

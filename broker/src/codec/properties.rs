@@ -10,7 +10,7 @@ use super::text::is_valid_topic_name;
 pub(super) enum Property<'a> {
     PayloadFormatIndicator,
     MessageExpiryInterval(u32),
-    ContentType,
+    ContentType(&'a str),
     ResponseTopic,
     CorrelationData,
     SubscriptionIdentifier(u32),
@@ -34,7 +34,7 @@ impl Property<'_> {
         matches!(
             self,
             Self::PayloadFormatIndicator
-                | Self::ContentType
+                | Self::ContentType(_)
                 | Self::ResponseTopic
                 | Self::CorrelationData
                 | Self::User
@@ -67,10 +67,7 @@ impl<'a> Properties<'a> {
                 Property::PayloadFormatIndicator
             }
             0x02 => Property::MessageExpiryInterval(reader.u32()?),
-            0x03 => {
-                reader.string()?;
-                Property::ContentType
-            }
+            0x03 => Property::ContentType(reader.string()?),
             0x08 => {
                 if !is_valid_topic_name(reader.string()?) {
                     return Err(DecodeError::protocol("the Response Topic is empty or contains a wildcard"));
@@ -202,6 +199,17 @@ impl ForwardedProperties<'_> {
     }
 }
 
+/// The Content Type among property bytes that are passed on.
+pub(crate) fn content_type(forwarded: &[u8]) -> Option<&str> {
+    let mut properties = Properties::new(Reader::new(forwarded));
+    while let Ok(Some(property)) = properties.next() {
+        if let Property::ContentType(content_type) = property {
+            return Some(content_type);
+        }
+    }
+    None
+}
+
 impl Reader<'_> {
     /// A byte that is 0 or 1.
     fn flag(&mut self) -> Result<bool, DecodeError> {
@@ -231,12 +239,14 @@ mod tests {
             forwarded.write(&mut out);
             assert_eq!(out, kept);
             assert_eq!((forwarded.len(), forwarded.user_properties()), (kept.len(), 2));
+            assert_eq!(content_type(&out), Some("t"));
         }
         let expiry = forwarded(b"\x02\0\0\0\x01");
         assert!(expiry.is_empty());
         let mut out = Vec::new();
         expiry.write(&mut out);
         assert!(out.is_empty());
+        assert_eq!(content_type(&out), None);
     }
 
     fn forwarded(raw: &[u8]) -> ForwardedProperties<'_> {

@@ -263,6 +263,8 @@ struct Connection<'a, S> {
     write: Option<(Pin<Box<Sleep>>, Sequence)>,
     /// When the packets that are being handled were read, in milliseconds since the Unix epoch.
     now: u64,
+    /// The same by a clock that nobody sets.
+    read_at: Instant,
 }
 
 /// Why a connection ends.
@@ -315,6 +317,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
             answers: Answers::default(),
             write: None,
             now: clock::unix_ms(),
+            read_at: now,
         }
     }
 
@@ -334,6 +337,7 @@ impl<'a, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, S> {
         self.now = clock::unix_ms();
         self.session.heard(self.now);
         let read_at = Instant::now();
+        self.read_at = read_at;
         let input = std::mem::take(&mut self.wire.input);
         let mut handled = 0;
         let mut packets = 0;

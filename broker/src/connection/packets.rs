@@ -33,12 +33,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             // What acknowledges it, if anything does, cannot say so.
             _ if let Err(limit) = within_limits => return Err(self.end_beyond(limit)),
             ClientPacket::PubAck(ack) => {
-                self.shared.with_outbound(self.session, |outbound| outbound.handle_puback(ack.packet_id));
+                let read_at = self.read_at;
+                self.shared.with_outbound(self.session, |outbound| {
+                    outbound.handle_puback(ack.packet_id, read_at);
+                });
             }
             ClientPacket::PubRec(ack) => {
-                let out = &mut self.wire.output;
+                let (read_at, out) = (self.read_at, &mut self.wire.output);
                 self.shared.with_outbound(self.session, |outbound| {
-                    outbound.handle_pubrec(ack.packet_id, ack.reason, out);
+                    outbound.handle_pubrec(ack.packet_id, ack.reason, read_at, out);
                 });
             }
             ClientPacket::PubRel(ack) => self.handle_pubrel(ack.packet_id)?,
@@ -111,12 +114,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
         };
         match (publish.packet_id, message) {
-            (None, Ok((message, _))) => {
+            (None, Ok((message, flow))) => {
                 let (message, retained) = self.shared.retain_live(message, Some(&self.session.name));
                 if let Err(Full(limit)) = retained {
                     self.shared.count_full(limit);
                     self.shared.tell_full(&self.session.name, message.topic(), limit);
                 }
+                self.copy(&message, &flow);
                 self.live_bytes += message.size();
                 self.live.push(message);
             }
@@ -142,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
         message: &Message,
         flow: &Flow,
     ) -> Result<(), Ending> {
-        let publisher = Publisher { session: self.session, packet_id, flow };
+        let publisher = Publisher { session: self.session, packet_id, flow, read_at: self.read_at };
         let routed = match self.shared.route(message, &publisher, &mut self.matches) {
             Ok(routed) => routed,
             Err(Full(limit)) => {
@@ -152,6 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
                 return self.refuse_publish(publish, ReasonCode::QuotaExceeded, what);
             }
         };
+        self.copy(message, flow);
         let reason = if routed.wanted { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         {
             let mut inbound = self.session.inbound.lock();
@@ -170,6 +175,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<'_, S> {
             }
         }
         Ok(())
+    }
+
+    /// For whoever looks at messages.
+    fn copy(&self, message: &Message, flow: &Flow) {
+        if self.shared.taps.are_open() && !self.grant.is_inside() {
+            self.shared.taps.copy(&flow.name, &self.session.name, message);
+        }
     }
 
     fn acknowledge_when_kept(

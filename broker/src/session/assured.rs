@@ -7,13 +7,14 @@
 mod backlog;
 mod revoked;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use revoked::is_revoked;
 
 use super::{
     entry::{Content, Entries, Entry},
     flows::{FlowIndex, Flows, Place},
+    latency::Latencies,
     unsettled::{Arrived, Open, Unsettled, settle},
     work::{Wanted, Work},
 };
@@ -148,6 +149,16 @@ impl Assured {
         self.flows.take_dropped()
     }
 
+    /// So long a message of this flow took to be acknowledged.
+    pub fn count_latency(&mut self, flow: FlowIndex, took: Duration) {
+        self.flows.count_latency(flow, took);
+    }
+
+    /// How long the last messages of each flow took that were acknowledged since the last call.
+    pub fn take_latencies(&mut self) -> Vec<(Arc<str>, Latencies)> {
+        self.flows.take_latencies()
+    }
+
     /// What of each flow waits, or was sent and has not arrived yet.
     pub fn pending_of_flows<'a>(
         &'a self,
@@ -257,7 +268,8 @@ impl Assured {
             self.work.push(Work::Await(sequence));
         }
         let content = Content::Message(delivery);
-        let entry = Entry { sequence, flow: index, expires_at, again: false, content };
+        let arrived = wanted.arrived.filter(|_| online);
+        let entry = Entry { sequence, flow: index, expires_at, again: false, arrived, content };
         if in_memory {
             self.waiting.push_back(entry);
         } else {
@@ -365,6 +377,7 @@ impl Assured {
             for entry in in_flight.into_iter().rev() {
                 self.waiting.push_front(Entry { again: true, ..entry });
             }
+            self.waiting.forget_arrivals();
             return;
         }
         self.write_below(self.next, |sequence| {

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, num::NonZeroU16};
 
+use tokio::time::Instant;
+
 use super::flows::FlowIndex;
 use crate::{
     codec::{PacketId, QoS},
@@ -23,6 +25,8 @@ pub struct Entry {
     pub expires_at: u64,
     /// Whether it was sent before, on another connection: then it is sent again, and does not count any more.
     pub again: bool,
+    /// When it arrived, if its client was there: how long it takes to be acknowledged is measured.
+    pub arrived: Option<Instant>,
     /// What is sent.
     pub content: Content,
 }
@@ -70,6 +74,12 @@ impl Entry {
     /// Whether its queue's longest age, and not its publisher, says when it is dropped.
     pub fn ages(&self) -> bool {
         self.message().is_some_and(|delivery| self.expires_at < delivery.message.expires_at())
+    }
+
+    /// When it arrived, if that is to be measured, and what it counts for. Once only, and not of one that is revoked.
+    pub fn take_arrival(&mut self) -> Option<(FlowIndex, Instant)> {
+        let arrived = self.arrived.take().filter(|_| self.message().is_some());
+        arrived.map(|arrived| (self.flow, arrived))
     }
 
     /// Whether it is a message of QoS 2.
@@ -152,11 +162,19 @@ impl Entries {
             }
             if entry.again && entry.is_exactly_once() {
                 let (sequence, flow, expires_at) = (entry.sequence, entry.flow, entry.expires_at);
-                self.push_back(Entry { sequence, flow, expires_at, again: true, content: Content::Released });
+                let content = Content::Released;
+                self.push_back(Entry { sequence, flow, expires_at, again: true, arrived: None, content });
             }
             revoked.push(entry);
         }
         revoked
+    }
+
+    /// How long they take is not measured any more.
+    pub fn forget_arrivals(&mut self) {
+        for entry in &mut self.list {
+            entry.arrived = None;
+        }
     }
 
     /// Takes all out.

@@ -1,8 +1,8 @@
 //! How much of each flow waits for a session, and how much may.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::entry::Entry;
+use super::{entry::Entry, latency::Latencies};
 use crate::{
     access::Flow,
     limits::{FlowLimits, Limit},
@@ -30,6 +30,8 @@ struct FlowUse {
     revoked_below: Sequence,
     /// Messages that gave way, expired or were too large.
     dropped: u64,
+    /// Of messages that were acknowledged.
+    latencies: Latencies,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +59,7 @@ impl Flows {
             promised: Use::default(),
             revoked_below: 0,
             dropped: 0,
+            latencies: Latencies::default(),
         };
         Self { uses: totals.into_iter().map(restored).collect() }
     }
@@ -79,6 +82,7 @@ impl Flows {
                 promised: Use::default(),
                 revoked_below: 0,
                 dropped: 0,
+                latencies: Latencies::default(),
             });
             self.uses.len() - 1
         });
@@ -157,6 +161,17 @@ impl Flows {
     pub fn take_dropped(&mut self) -> Vec<(Arc<str>, u64)> {
         let lost = self.uses.iter_mut().filter(|flow| flow.dropped > 0);
         lost.map(|flow| (Arc::clone(&flow.name), std::mem::take(&mut flow.dropped))).collect()
+    }
+
+    /// So long a message of the flow took to be acknowledged.
+    pub fn count_latency(&mut self, flow: FlowIndex, took: Duration) {
+        self.uses[flow.0 as usize].latencies.add(took);
+    }
+
+    /// How long the last messages took since the last call, of each flow of which some were acknowledged.
+    pub fn take_latencies(&mut self) -> Vec<(Arc<str>, Latencies)> {
+        let measured = self.uses.iter_mut().filter(|flow| !flow.latencies.is_empty());
+        measured.map(|flow| (Arc::clone(&flow.name), std::mem::take(&mut flow.latencies))).collect()
     }
 
     /// What waits of each flow of which something does, together with messages that do not count any more. One that was

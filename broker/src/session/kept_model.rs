@@ -321,9 +321,9 @@ impl World {
         }
         let mut out = Vec::new();
         match self.due.remove(which % self.due.len()) {
-            Due::Ack(value) => self.outbound.handle_puback(id(value)),
+            Due::Ack(value) => self.outbound.handle_puback(id(value), Instant::now()),
             Due::Received(value) => {
-                self.outbound.handle_pubrec(id(value), ReasonCode::Success, &mut out);
+                self.outbound.handle_pubrec(id(value), ReasonCode::Success, Instant::now(), &mut out);
             }
             Due::Complete(value) => self.outbound.handle_pubcomp(id(value)),
         }

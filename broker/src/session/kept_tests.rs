@@ -58,7 +58,7 @@ fn a_message_that_is_acknowledged_in_a_moment_is_never_written() {
     outbound.push_assured(&flow, delivery("t", QoS::AtLeastOnce, "x"), Wanted::default()).unwrap();
     outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
     assert_eq!(outbound.unwritten_below(), Some(2));
-    outbound.handle_puback(id(1));
+    outbound.handle_puback(id(1), Instant::now());
     assert_eq!(outbound.unwritten_below(), None);
     assert!(outbound.take_work().is_empty());
 }
@@ -76,7 +76,7 @@ fn a_client_that_owes_an_acknowledgement_for_longer_has_what_comes_written_at_on
     outbound.write_below(2);
     assert_eq!(outbound.take_work().len(), 1);
     assert_eq!(push(&mut outbound), 1);
-    outbound.handle_puback(id(1));
+    outbound.handle_puback(id(1), Instant::now());
     assert_eq!(push(&mut outbound), 0, "it caught up with what it owed");
 }
 
@@ -148,7 +148,7 @@ fn a_release_that_was_asked_for_twice_is_sent_once() {
     outbound.push_assured(&flow, delivery("t", QoS::ExactlyOnce, "x"), Wanted::default()).unwrap();
     outbound.handle_written(1, true);
     outbound.poll_transmit(0, usize::MAX, &mut Vec::new());
-    outbound.handle_pubrec(id(1), ReasonCode::Success, &mut Vec::new());
+    outbound.handle_pubrec(id(1), ReasonCode::Success, Instant::now(), &mut Vec::new());
     outbound.handle_store_recovered();
     let asked = outbound.take_work().iter().filter(|work| matches!(work, Work::Release(1))).count();
     for _ in 0..asked {

@@ -8,6 +8,7 @@ mod assured;
 mod entry;
 mod flows;
 mod inbound;
+mod latency;
 mod outbound;
 mod receipt;
 mod registry;
@@ -33,6 +34,7 @@ use tokio::{sync::MutexGuard, task::AbortHandle, time::Instant};
 pub use assured::{LOAD_BYTES, LOAD_MESSAGES};
 pub use flows::Place;
 pub use inbound::{Inbound, Incoming};
+pub use latency::{Latencies, Latency};
 pub use outbound::{ClientSettings, Outbound};
 #[cfg(any(test, fuzzing))]
 pub use outbound::{kept_model, model};
@@ -107,6 +109,8 @@ pub struct Counts {
     pub dropped: u64,
     /// Those of QoS 1 and 2, by the name of their flow.
     pub dropped_of_flows: Vec<(Arc<str>, u64)>,
+    /// How long the last messages took to be acknowledged, by the name of their flow.
+    pub latencies: Vec<(Arc<str>, Latencies)>,
 }
 
 /// Whether a session has a connection.

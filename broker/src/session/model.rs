@@ -309,12 +309,17 @@ impl World {
         }
         match self.due.remove(which % self.due.len()) {
             Due::Ack(value) => {
-                self.outbound.handle_puback(id(value));
+                self.outbound.handle_puback(id(value), Instant::now());
                 self.in_flight.retain(|flight| flight.id != value);
             }
             Due::Received(value) if refuse => {
                 let mut out = Vec::new();
-                self.outbound.handle_pubrec(id(value), ReasonCode::UnspecifiedError, &mut out);
+                self.outbound.handle_pubrec(
+                    id(value),
+                    ReasonCode::UnspecifiedError,
+                    Instant::now(),
+                    &mut out,
+                );
                 assert!(out.is_empty(), "PUBREL after a refusal");
                 self.in_flight.retain(|flight| flight.id != value);
                 let number = self.unreleased.remove(&value).unwrap();
@@ -323,7 +328,7 @@ impl World {
             }
             Due::Received(value) => {
                 let mut out = Vec::new();
-                self.outbound.handle_pubrec(id(value), ReasonCode::Success, &mut out);
+                self.outbound.handle_pubrec(id(value), ReasonCode::Success, Instant::now(), &mut out);
                 self.wire.extend(read(&out, self.client.unwrap().version));
                 assert_eq!(self.wire.back(), Some(&Sent::PubRel { id: value, reason: 0 }));
                 let flight = self.in_flight.iter_mut().find(|flight| flight.id == value).unwrap();
@@ -345,14 +350,19 @@ impl World {
         match (kind, state) {
             (_, _) if self.client.is_none() => {}
             (0, Some((1, _))) | (1, Some((2, true))) | (2 | 3, Some((2, _))) => {}
-            (0, _) => self.outbound.handle_puback(packet_id),
+            (0, _) => self.outbound.handle_puback(packet_id, Instant::now()),
             (1, _) => self.outbound.handle_pubcomp(packet_id),
             (2, _) => {
-                self.outbound.handle_pubrec(packet_id, ReasonCode::UnspecifiedError, &mut out);
+                self.outbound.handle_pubrec(
+                    packet_id,
+                    ReasonCode::UnspecifiedError,
+                    Instant::now(),
+                    &mut out,
+                );
                 assert!(out.is_empty());
             }
             _ => {
-                self.outbound.handle_pubrec(packet_id, ReasonCode::Success, &mut out);
+                self.outbound.handle_pubrec(packet_id, ReasonCode::Success, Instant::now(), &mut out);
                 let version = self.client.unwrap().version;
                 let reason = if version == Version::V5 { 0x92 } else { 0 };
                 assert_eq!(read(&out, version), [Sent::PubRel { id: value, reason }]);

@@ -2,10 +2,13 @@
 
 use std::{collections::HashMap, num::NonZeroU16, sync::Arc, task::Waker};
 
+use tokio::time::Instant;
+
 use super::{
     assured::{Assured, is_revoked},
     entry::Content,
-    flows::Place,
+    flows::{FlowIndex, Place},
+    latency::Latencies,
     receipt::Receipt,
     traffic::Traffic,
     window::{Received, Window},
@@ -177,18 +180,30 @@ impl Outbound {
         self.assured.release(place);
     }
 
-    /// PUBACK from the client. One that nothing waits for is ignored.
-    pub fn handle_puback(&mut self, packet_id: PacketId) {
-        if let Some(sequence) = self.window.handle_puback(packet_id) {
-            self.assured.handle_arrived(sequence);
+    /// PUBACK from the client, which was read at `now`. One that nothing waits for is ignored.
+    pub fn handle_puback(&mut self, packet_id: PacketId, now: Instant) {
+        if let Some(mut entry) = self.window.handle_puback(packet_id) {
+            self.measure(entry.take_arrival(), now);
+            self.assured.handle_arrived(entry.sequence);
         }
     }
 
-    /// PUBREC from the client: writes the PUBREL that it calls for, unless it has to be kept before that it came.
-    pub fn handle_pubrec(&mut self, packet_id: PacketId, reason: ReasonCode, out: &mut Vec<u8>) {
+    /// PUBREC from the client, which was read at `now`: writes the PUBREL that it calls for, unless it has to be kept before that it came.
+    pub fn handle_pubrec(
+        &mut self,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) {
         let Some(client) = &self.client else { return };
         let version = client.settings.version;
-        match self.window.handle_pubrec(packet_id, reason) {
+        let received = self.window.handle_pubrec(packet_id, reason);
+        if let Received::Release(sequence) = received {
+            let arrival = self.window.take_arrival(sequence);
+            self.measure(arrival, now);
+        }
+        match received {
             Received::Nothing => {}
             Received::Refused(sequence) => self.assured.handle_arrived(sequence),
             Received::PubRel(reason) => pubrel(packet_id, reason).encode(version, out),
@@ -346,6 +361,12 @@ impl Outbound {
         self.assured.take_dropped_of_flows()
     }
 
+    /// How long the last messages of each flow took since the last call, from their arrival to PUBACK or PUBREC. Those that
+    /// did not have to wait for their client to connect.
+    pub fn take_latencies(&mut self) -> Vec<(Arc<str>, Latencies)> {
+        self.assured.take_latencies()
+    }
+
     /// The PUBLISH packets sent since the last call; one that was sent again counts again.
     pub fn take_sent(&mut self) -> Traffic {
         std::mem::take(&mut self.sent)
@@ -430,6 +451,12 @@ impl Outbound {
             }
         }
         self.assured.load_if_low();
+    }
+
+    fn measure(&mut self, arrival: Option<(FlowIndex, Instant)>, now: Instant) {
+        if let Some((flow, arrived)) = arrival {
+            self.assured.count_latency(flow, now.saturating_duration_since(arrived));
+        }
     }
 
     fn load_if_online(&mut self) {

@@ -72,12 +72,12 @@ fn no_more_in_flight_than_either_side_allows() {
             outbound.push_assured(delivery("t", qos, &number.to_string())).unwrap();
         }
         assert_eq!(briefs(&mut outbound), ["2#1 0", "1#2 1", "2#3 2"]);
-        outbound.handle_pubrec(id(1), ReasonCode::Success, &mut Vec::new());
+        outbound.handle_pubrec(id(1), ReasonCode::Success, Instant::now(), &mut Vec::new());
         assert_eq!(briefs(&mut outbound), [""; 0], "a released one is in flight until PUBCOMP");
         outbound.handle_pubcomp(id(1));
         assert_eq!(briefs(&mut outbound), ["1#4 3"]);
-        outbound.handle_puback(id(2));
-        outbound.handle_pubrec(id(3), ReasonCode::UnspecifiedError, &mut Vec::new());
+        outbound.handle_puback(id(2), Instant::now());
+        outbound.handle_pubrec(id(3), ReasonCode::UnspecifiedError, Instant::now(), &mut Vec::new());
         assert_eq!(briefs(&mut outbound), ["2#5 4", "1#6 5"]);
         assert_eq!(outbound.pending(), 3);
     }
@@ -90,8 +90,8 @@ fn a_new_connection_gets_what_was_in_flight_first_and_in_its_order_4_4_0_1() {
         outbound.push_assured(delivery("t", qos_of(qos), name)).unwrap();
     }
     assert_eq!(briefs(&mut outbound), ["2#1 a", "1#2 b", "2#3 c", "1#4 d"]);
-    outbound.handle_pubrec(id(3), ReasonCode::Success, &mut Vec::new());
-    outbound.handle_puback(id(2));
+    outbound.handle_pubrec(id(3), ReasonCode::Success, Instant::now(), &mut Vec::new());
+    outbound.handle_puback(id(2), Instant::now());
     outbound.handle_disconnect();
     outbound.handle_connect(client());
     assert_eq!(briefs(&mut outbound), ["2#1 dup a", "pubrel 3", "1#4 dup d", "1#5 e"]);
@@ -112,9 +112,9 @@ fn what_is_sent_again_stays_within_the_new_receive_maximum_and_new_ones_wait() {
     outbound.handle_connect(ClientSettings { receive_maximum: id(2), ..client() });
     outbound.push_live(live("live"));
     assert_eq!(briefs(&mut outbound), ["1#1 dup a", "1#2 dup b", "0#0 live"]);
-    outbound.handle_puback(id(2));
+    outbound.handle_puback(id(2), Instant::now());
     assert_eq!(briefs(&mut outbound), ["1#3 dup c"]);
-    outbound.handle_puback(id(3));
+    outbound.handle_puback(id(3), Instant::now());
     assert_eq!(briefs(&mut outbound), ["1#4 new"]);
 }
 

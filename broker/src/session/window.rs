@@ -2,7 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::entry::{Content, Entry};
+use tokio::time::Instant;
+
+use super::{
+    entry::{Content, Entry},
+    flows::FlowIndex,
+};
 use crate::{
     codec::{PacketId, QoS, ReasonCode},
     store::Sequence,
@@ -87,7 +92,7 @@ impl Window {
     }
 
     /// PUBACK: which message has arrived, if one has.
-    pub fn handle_puback(&mut self, id: PacketId) -> Option<Sequence> {
+    pub fn handle_puback(&mut self, id: PacketId) -> Option<Entry> {
         self.remove(id, |in_flight| in_flight.awaits_first_answer(QoS::AtLeastOnce))
     }
 
@@ -95,7 +100,7 @@ impl Window {
     pub fn handle_pubrec(&mut self, id: PacketId, reason: ReasonCode) -> Received {
         if reason.is_error() {
             let refused = self.remove(id, |in_flight| in_flight.awaits_first_answer(QoS::ExactlyOnce));
-            return refused.map_or(Received::Nothing, Received::Refused);
+            return refused.map_or(Received::Nothing, |entry| Received::Refused(entry.sequence));
         }
         match self.entries.iter_mut().find(|in_flight| in_flight.entry.packet_id() == id) {
             Some(in_flight) if in_flight.awaits_first_answer(QoS::ExactlyOnce) => {
@@ -106,6 +111,12 @@ impl Window {
             Some(InFlight { state: State::Released, .. }) => Received::PubRel(ReasonCode::Success),
             _ => Received::PubRel(ReasonCode::PacketIdentifierNotFound),
         }
+    }
+
+    /// When the message arrived whose PUBREC came, if that is to be measured, and what it counts for. Once only.
+    pub fn take_arrival(&mut self, sequence: Sequence) -> Option<(FlowIndex, Instant)> {
+        let at = self.entries.binary_search_by_key(&sequence, |in_flight| in_flight.entry.sequence).ok()?;
+        self.entries.get_mut(at)?.entry.take_arrival()
     }
 
     /// It is kept that PUBREC came: the identifier of the PUBREL that is due, unless that was known before or the message
@@ -120,7 +131,7 @@ impl Window {
 
     /// PUBCOMP: which message has arrived exactly once, if one has.
     pub fn handle_pubcomp(&mut self, id: PacketId) -> Option<Sequence> {
-        self.remove(id, |in_flight| in_flight.state == State::Released)
+        self.remove(id, |in_flight| in_flight.state == State::Released).map(|entry| entry.sequence)
     }
 
     /// Those whose release has to be kept: since PUBREC came, and their PUBREL waits for it, or since nothing else is left
@@ -159,7 +170,7 @@ impl Window {
         })
     }
 
-    fn remove(&mut self, id: PacketId, wanted: impl Fn(&InFlight) -> bool) -> Option<Sequence> {
+    fn remove(&mut self, id: PacketId, wanted: impl Fn(&InFlight) -> bool) -> Option<Entry> {
         let at = self
             .entries
             .iter()
@@ -168,7 +179,7 @@ impl Window {
         if self.entries.is_empty() && self.entries.capacity() > KEPT_CAPACITY {
             self.entries = VecDeque::new();
         }
-        Some(removed.entry.sequence)
+        Some(removed.entry)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::receipt::Receipt;
 use crate::store::{QueuedMessage, Sequence, Trim};
 
@@ -18,6 +20,8 @@ pub struct Wanted {
     /// When it began to wait, in milliseconds since the Unix epoch, if that was not when it was received: a retained message
     /// may be old.
     pub since: Option<u64>,
+    /// When it arrived, if how long it takes to be acknowledged is to be measured.
+    pub arrived: Option<Instant>,
 }
 
 /// What is to be done with the store.

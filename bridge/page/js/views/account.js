@@ -40,7 +40,7 @@ function render() {
 function passwordCard(name) {
   const input = (autocomplete) => h("input", { type: "password", autocomplete, required: true, maxlength: "1024" });
   const current = field({ id: "current", label: "Current password", input: input("current-password") });
-  const wanted = field({ id: "new", label: "New password", hint: "A few unrelated words are easy to keep and hard to guess.", input: input("new-password") });
+  const wanted = field({ id: "new", label: "New password", hint: "At least 10 characters. A few words that nobody would put together are good.", input: input("new-password") });
   const again = field({ id: "again", label: "New password, again", input: input("new-password") });
   const errors = h("div");
   const save = h("button", { class: "button button-primary", type: "submit" }, "Change password");
@@ -118,7 +118,7 @@ function tokenTable(tokens, revoke) {
         ? h("th", { role: "columnheader", scope: "col" }, text) : h("td", { role: "cell" }))))),
     h("tbody", { role: "rowgroup" }, tokens.map((token) => h("tr", { role: "row" },
       h("td", { role: "cell", class: "whole" }, h("bdi", null, token.name)),
-      cell("Scope", token.scope), cell("Created", timeAgo(token.created)), cell("Last used", timeAgo(token.last_used)),
+      cell("Scope", token.scope), cell("Created", timeAgo(token.created)), cell("Last used", token.last_used ? timeAgo(token.last_used) : h("span", { class: "muted" }, "not since the start")),
       h("td", { role: "cell", class: "number" },
         h("button", { class: "button button-small button-danger", type: "button", "aria-label": `Revoke ${token.name}`, onclick: () => revoke(token) }, "Revoke"))))));
 }

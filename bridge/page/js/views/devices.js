@@ -29,7 +29,6 @@ class Devices {
   constructor(query) {
     this.rows = new Map();
     this.most = PAGE;
-    this.shown = [];
     this.wanted = query.get("text") ?? "";
     this.only = STATES.find(({ id }) => id === query.get("state")) ?? STATES[0];
     const sort = query.get("sort") ?? "";
@@ -39,7 +38,7 @@ class Devices {
     this.heads = COLUMNS.map((column) => this.head(column));
     this.body = h("tbody", { role: "rowgroup" });
     this.frame = h("div", { class: "table-frame" },
-      h("table", { class: "table table-cards devices-table", role: "table", "aria-label": "Devices" },
+      h("table", { class: "table devices-table", role: "table", "aria-label": "Devices" },
         h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, this.heads)), this.body));
     this.none = h("div");
     this.end = h("button", { class: "button", type: "button", hidden: true, onclick: () => this.showMore() });
@@ -49,7 +48,7 @@ class Devices {
       viewHead("Devices", {
         actions: [h("button", { class: "button button-primary", type: "button", onclick: addDevice }, icon("plus"), "Add device")],
       }),
-      this.filters(), this.frame, this.none, h("div", { class: "list-end" }, this.end));
+      (this.filterBar = this.filters()), this.frame, this.none, h("div", { class: "list-end" }, this.end));
 
     this.sight = new IntersectionObserver(([entry]) => entry.isIntersecting && this.showMore(), { rootMargin: "600px" });
     this.sight.observe(this.end);
@@ -115,31 +114,32 @@ class Devices {
 
   take({ whole, devices }) {
     if (whole) return this.renew();
-    let isOther = false;
     for (const username of devices) {
       const row = this.rows.get(username);
-      const device = state.device(username);
-      if (!row || !device) continue;
-      isOther ||= row.device.online !== device.online || row.device.disabled !== device.disabled;
-      row.show(device);
+      if (row?.element.isConnected) row.show(state.device(username));
     }
-    if (!isOther) return;
-    this.showCounts();
     // Who comes or goes belongs in or out of a list of those online; a row under the pointer or the focus stays till later.
-    if (this.only.id !== "all" && !this.isHeld()) this.arrange();
+    if (this.showCounts() && this.only.id !== "all" && !this.isHeld()) this.arrange();
   }
 
-  /** Rows for the devices that there are now. */
+  /** Takes up other devices than there were. */
   renew() {
     const present = new Set(state.current.devices.map(({ username }) => username));
     for (const username of this.rows.keys()) if (!present.has(username)) this.rows.delete(username);
-    for (const device of state.current.devices) {
-      const row = this.rows.get(device.username);
-      if (row) row.show(device);
-      else this.rows.set(device.username, new DeviceRow(device));
-    }
     this.showCounts();
     this.arrange();
+  }
+
+  /** The row of a device as it is now; most of thousands are never looked at, so it is made when it is to be shown. */
+  row(device) {
+    const row = this.rows.get(device.username);
+    if (row) {
+      row.show(device);
+      return row;
+    }
+    const made = new DeviceRow(device);
+    this.rows.set(device.username, made);
+    return made;
   }
 
   sortAgain() {
@@ -158,15 +158,16 @@ class Devices {
 
   arrange() {
     const words = this.wanted.trim().toLowerCase().split(/\s+/).filter(Boolean);
-    const all = state.current.devices.map(({ username }) => this.rows.get(username));
-    const matching = all.filter((row) => this.only.has(row.device) && words.every((word) => row.searched.includes(word)));
-    if (this.column) matching.sort((a, b) => this.compare(a.device, b.device));
-    placeIn(this.body, matching.slice(0, this.most).map((row) => row.element));
+    const all = state.current.devices;
+    const matching = all.filter((device) => this.only.has(device) && hasWords(device, words));
+    if (this.column) matching.sort((a, b) => this.compare(a, b));
+    placeIn(this.body, matching.slice(0, this.most).map((device) => this.row(device).element));
 
     const left = matching.length - this.most;
     this.end.hidden = left <= 0;
     setText(this.end, `Show more, ${count(left)} are left`);
     this.frame.hidden = matching.length === 0;
+    this.filterBar.hidden = all.length === 0;
     setText(this.summary, matching.length === all.length ? "" : `${count(matching.length)} of ${plural(all.length, "device")}`);
     replace(this.none, this.nothing(all.length, matching.length));
     this.heads.forEach((head, index) => setAttribute(head, "aria-sort",
@@ -181,8 +182,12 @@ class Devices {
     return this.descending ? -order : order;
   }
 
+  /** @returns {boolean} whether they are others than before */
   showCounts() {
-    STATES.forEach(({ has }, index) => setText(this.counts[index], count(state.current.devices.filter(has).length)));
+    const counts = STATES.map(({ has }) => count(state.current.devices.filter(has).length));
+    const before = this.counts.map((element) => element.textContent);
+    this.counts.forEach((element, index) => setText(element, counts[index]));
+    return counts.join() !== before.join();
   }
 
   nothing(all, matching) {
@@ -191,6 +196,14 @@ class Devices {
     return empty("No devices yet", "A device is one program on one machine. Add two, and connect them.",
       h("button", { class: "button button-primary", type: "button", onclick: addDevice }, icon("plus"), "Add device"));
   }
+}
+
+/** Whether each of the words, in lower case, is somewhere in what the table shows of the device. */
+function hasWords(device, words) {
+  if (words.length === 0) return true;
+  const sessions = (device.sessions ?? []).flatMap((session) => [session.client_id, session.address, session.transport]);
+  const text = [device.name, device.username, device.type, ...device.connections, ...sessions].filter(Boolean).join(" ").toLowerCase();
+  return words.every((word) => text.includes(word));
 }
 
 /** Puts elements into this order; moves only those that stand elsewhere, and leaves the focus where it was. */

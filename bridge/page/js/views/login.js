@@ -68,7 +68,7 @@ function render(_, query) {
       setText(enter, "Log in");
       password.setError(null);
     };
-    password.setError("Too many wrong passwords in a row. The bridge takes the next one when the time on the button is over.");
+    password.setError("Too many attempts. The bridge looks at the next one when the time on the button is over.");
     countdown = setInterval(tick, 250);
     tick();
   }
@@ -86,8 +86,9 @@ function render(_, query) {
   const help = h("details", { class: "login-help" },
     h("summary", null, "Where is the password?"),
     h("p", null, "The bridge made one when it first started: it was shown once on the terminal or in the journal, and stands in the file ",
-      h("code", null, "admin-password"), " of the data directory until it is changed."),
-    h("pre", { class: "code" }, "sudo cat /var/lib/ior-bridge/admin-password"));
+      h("code", null, "admin-password"), " of the data directory until it is changed. As a service:"),
+    h("pre", { class: "code" }, "sudo cat /var/lib/ior-bridge/admin-password"),
+    h("p", null, "If it was changed and is lost, ", h("code", null, "ior-bridge password"), " makes a new one."));
   const element = h("div", { class: "login" },
     h("div", { class: "login-card" },
       h("img", { class: "login-icon", src: "/icon.svg", alt: "", width: "48", height: "48" }),

@@ -18,6 +18,7 @@ use crate::{
     secrets::{KEY_FILE, PASSWORD_LEN, Secrets},
     settings::{Environment, Settings},
     tls::CA_DIR,
+    web::auth::{password::INITIAL_FILE, tokens::looks_like_a_token},
 };
 
 /// What stands in the place of a secret.
@@ -54,6 +55,9 @@ impl Redactor {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(redactor),
             Err(error) => return Err(unread(&key, &error)),
         }
+        if let Ok(password) = fs::read_to_string(settings.data_dir.join(INITIAL_FILE)).map(Zeroizing::new) {
+            redactor.add_with_encodings(password.trim());
+        }
         let ca = settings.data_dir.join(CA_DIR);
         let pems = fs::read_dir(&ca).map_err(|error| unread(&ca, &error))?;
         let own = settings.mqtts.pair.iter().map(|pair| pair.key.clone());
@@ -75,9 +79,10 @@ impl Redactor {
     pub(super) fn redact(&self, text: &str) -> String {
         let text = without_private_keys(text);
         let text = each_run(&text, is_of_secret, |run, clean| self.redact_known(run, clean));
-        // Every password looks like this, also that of a device that is gone.
+        // Every password and API token looks like this, also that of a device that is gone.
         each_run(&text, is_of_password, |run, clean| {
-            clean.push_str(if run.len() == PASSWORD_LEN { MARK } else { run });
+            let is_secret = run.len() == PASSWORD_LEN || looks_like_a_token(run);
+            clean.push_str(if is_secret { MARK } else { run });
         })
     }
 
@@ -208,7 +213,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::{configuration::write_default, tls};
+    use crate::{
+        configuration::write_default,
+        tls,
+        web::{
+            Scope,
+            auth::{password::Administrator, tokens},
+        },
+    };
 
     #[test]
     fn every_secret_is_taken_out_in_whatever_form() {
@@ -219,6 +231,7 @@ mod tests {
         let Configuration { settings, registry, .. } = Configuration::load(&config, &environment).unwrap();
         let secrets = Secrets::load_or_create(&settings.data_dir).unwrap();
         tls::ca(&settings, std::time::SystemTime::now()).unwrap();
+        let initial = Administrator::of(&settings.data_dir).begin().unwrap().unwrap();
         let redactor = Redactor::new(&config, &environment).unwrap();
 
         let key = fs::read_to_string(settings.data_dir.join(KEY_FILE)).unwrap().trim().to_owned();
@@ -233,6 +246,7 @@ mod tests {
             line,
             pem.replace("PRIVATE KEY", "RSA PRIVATE KEY"),
             secrets.connection_key("default", "connection-1"),
+            initial.to_string(),
         ];
         for device in registry.devices() {
             let password = secrets.password(&device.user, device.code.as_str(), device.secret_version);
@@ -254,6 +268,8 @@ mod tests {
         // A password of a device that nobody knows any more.
         let gone = secrets.password("default", "gone", 1);
         assert_eq!(redactor.redact(&format!("was {} once", *gone)), format!("was {MARK} once"));
+        let (_, token) = tokens::create(&settings.data_dir, "any", Scope::Read).unwrap();
+        assert_eq!(redactor.redact(&format!("Bearer {}", *token)), format!("Bearer {MARK}"));
     }
 
     #[test]

@@ -13,10 +13,15 @@ use crate::{
     backup::kept_before_restores,
     commands::{data_dir::rounded, store_stats},
     credentials::CREDENTIALS_DIR,
+    registry::{CONNECTIONS_FILE, DEVICES_FILE},
     report::Status,
     secrets::KEY_FILE,
     settings::{Durability, Settings},
     tls::{self, CA_DIR},
+    web::auth::{
+        password::{ADMIN_FILE, INITIAL_FILE},
+        tokens::TOKENS_FILE,
+    },
 };
 
 /// Restores that may be wanted back.
@@ -36,9 +41,17 @@ pub(super) fn permissions(dir: &Path, settings: &Settings) -> Vec<Finding> {
         Err(_) => return vec![Finding::not_allowed(CHECK)],
     };
     let mut files = vec![data_dir.clone()];
-    let looked = [KEY_FILE, CA_DIR, CREDENTIALS_DIR, crate::settings::STORE_DIR]
-        .iter()
-        .try_for_each(|name| add(&data_dir.join(name), &mut files));
+    let looked = [
+        KEY_FILE,
+        ADMIN_FILE,
+        INITIAL_FILE,
+        TOKENS_FILE,
+        CA_DIR,
+        CREDENTIALS_DIR,
+        crate::settings::STORE_DIR,
+    ]
+    .iter()
+    .try_for_each(|name| add(&data_dir.join(name), &mut files));
     if looked.is_err() {
         return vec![Finding::not_allowed(CHECK)];
     }
@@ -76,6 +89,31 @@ pub(super) fn permissions(dir: &Path, settings: &Settings) -> Vec<Finding> {
         findings.push(Finding::ok(CHECK, format!("{} is private", data_dir.display())));
     }
     findings
+}
+
+/// Can devices and connections be changed on the page? No fault if not: commands can.
+pub(super) fn page(dir: &Path, settings: &Settings) -> Option<Finding> {
+    settings.web.listen?;
+    let bridge = fs::metadata(&settings.data_dir).ok()?;
+    let may_write = |place: &fs::Metadata| {
+        let right = match (bridge.uid(), bridge.gid()) {
+            (0, _) => return true,
+            (user, _) if user == place.uid() => 0o200,
+            (_, group) if group == place.gid() => 0o020,
+            _ => 0o002,
+        };
+        place.permissions().mode() & right != 0
+    };
+    let closed = [DEVICES_FILE, CONNECTIONS_FILE].iter().find_map(|name| {
+        let place = fs::canonicalize(dir.join(name)).ok()?.parent()?.to_owned();
+        fs::metadata(&place).is_ok_and(|metadata| !may_write(&metadata)).then_some(place)
+    })?;
+    let what = format!(
+        "devices and connections cannot be changed on it, only with commands: the user of the bridge ({}) may not write into {}",
+        bridge.uid(),
+        closed.display()
+    );
+    Some(Finding::ok("page", what))
 }
 
 /// Do devices accept what they are shown, and for how long?

@@ -6,6 +6,7 @@ mod devices_change;
 mod events;
 mod history;
 mod live;
+mod messages;
 mod openapi;
 mod reload;
 mod session;
@@ -30,6 +31,7 @@ pub(super) fn routes() -> Router<Arc<Web>> {
         .merge(events::routes())
         .merge(history::routes())
         .merge(live::routes())
+        .merge(messages::routes())
         .merge(status::routes())
         .merge(openapi::routes())
 }

@@ -35,7 +35,7 @@ pub(super) fn routes() -> Router<Arc<Web>> {
 struct Session {
     name: &'static str,
     expires: Time,
-    csrf_token: Zeroizing<String>,
+    csrf_token: String,
     password_is_initial: bool,
     version: &'static str,
     host: String,
@@ -44,14 +44,14 @@ struct Session {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Login {
-    password: Zeroizing<String>,
+    password: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
-    current: Zeroizing<String>,
-    new: Zeroizing<String>,
+    current: String,
+    new: String,
 }
 
 async fn show(State(web): State<Arc<Web>>, Read(visitor): Read) -> Result<Json<Session>, Problem> {
@@ -67,7 +67,7 @@ async fn log_in(
     Body(login): Body<Login>,
 ) -> Result<Response, Problem> {
     let address = origin.peer.ip().to_canonical();
-    let began = web.auth.log_in(address, login.password).await.map_err(|refused| {
+    let began = web.auth.log_in(address, Zeroizing::new(login.password)).await.map_err(|refused| {
         note_refusal(&web, address, &refused, "log in");
         match refused {
             Refused::Wrong(_) => Problem::new(
@@ -105,7 +105,7 @@ async fn change_password(
     Admin(visitor): Admin,
     Body(passwords): Body<NewPassword>,
 ) -> Result<StatusCode, Problem> {
-    let NewPassword { current, new } = passwords;
+    let [current, new] = [passwords.current, passwords.new].map(Zeroizing::new);
     if let Some((what, hint)) = unsuitable(&current, &new) {
         return Err(invalid("new", what, hint));
     }

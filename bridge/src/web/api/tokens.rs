@@ -12,7 +12,6 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
-use zeroize::Zeroizing;
 
 use super::super::{
     Problem, Web,
@@ -46,7 +45,7 @@ struct Shown {
     last_used: Option<Time>,
     /// What it is: once, when it is made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<Zeroizing<String>>,
+    token: Option<String>,
 }
 
 async fn list(State(web): State<Arc<Web>>, Admin(_): Admin) -> Result<Json<Value>, Problem> {
@@ -66,7 +65,7 @@ async fn create(
     let what = format!("the token {} with the scope {scope} was made", token.name);
     web.note(Event::of_page(visitor.did(&what)));
     let place = HeaderValue::from_str(&format!("/api/v1/tokens/{}", token.id));
-    let shown = Shown { token: Some(text), ..Shown::new(token, None) };
+    let shown = Shown { token: Some(text.to_string()), ..Shown::new(token, None) };
     let mut answer = (StatusCode::CREATED, Json(shown)).into_response();
     // Identifiers are base64url.
     place.into_iter().for_each(|place| drop(answer.headers_mut().insert(LOCATION, place)));

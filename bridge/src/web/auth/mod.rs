@@ -129,14 +129,10 @@ impl Auth {
     }
 
     /// The CSRF token of a session, and until when it goes on; nothing if it is over.
-    pub(super) fn session(
-        &self,
-        session: &SessionKey,
-        max_age: Duration,
-    ) -> Option<(Zeroizing<String>, SystemTime)> {
+    pub(super) fn session(&self, session: &SessionKey, max_age: Duration) -> Option<(String, SystemTime)> {
         let mut logged_in = self.logged_in();
         let session = logged_in.sessions.get(*session, max_age, Instant::now())?;
-        Some((session.csrf_token().to_owned().into(), session.expires(max_age)))
+        Some((session.csrf_token().to_owned(), session.expires(max_age)))
     }
 
     /// How long a session still goes on; nothing if it is over.

@@ -18,7 +18,11 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::files::{Stamp, lock};
-use crate::{report::Time, secrets::write_private, storage::advice};
+use crate::{
+    report::Time,
+    secrets::{looks_like_a_password, write_private},
+    storage::advice,
+};
 
 /// File name in the data directory.
 pub(crate) const TOKENS_FILE: &str = "tokens.json";
@@ -33,6 +37,11 @@ const TOKENS: usize = 100;
 const MAX_NAME: usize = 64;
 /// Longest file, in bytes.
 const MAX_FILE: u64 = 256 << 10;
+
+/// Whether a text could be a token, so that nobody may read it.
+pub(crate) fn looks_like_a_token(text: &str) -> bool {
+    text.strip_prefix(PREFIX).is_some_and(looks_like_a_password)
+}
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

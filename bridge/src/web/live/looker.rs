@@ -92,13 +92,16 @@ impl Live {
         let configuration = self.bridge.configuration.load_full();
         let Looker { gauges, meter, changes, history, last, due } = looker;
         let before = last.take().map(|last| last.moment);
-        let state = State::look(
+        let mut state = State::look(
             &self.bridge,
             &configuration,
             before.as_ref().map(|before| &before.state),
             now,
             (gauges, meter),
         );
+        for connection in &mut state.connections {
+            connection.messages_shown_until = self.messages.shown_until(&connection.key);
+        }
         history.record(now, &state);
         let moment = Arc::new(Moment { state, frame: OnceLock::new() });
         let events = self.events().take_untold();

@@ -31,6 +31,7 @@ pub(super) use self::{
     ring::{Numbered, Ring},
     state::State,
 };
+use super::messages::Messages;
 use crate::control::Bridge;
 
 /// Pages that are open at once.
@@ -43,6 +44,8 @@ const STOPPING_TIME: Duration = Duration::from_millis(500);
 /// What is looked at for all pages together.
 pub(super) struct Live {
     bridge: Arc<Bridge>,
+    /// Whose messages are shown.
+    messages: Arc<Messages>,
     /// Locked by whoever looks, and by a page that begins to listen: so it misses nothing.
     looker: Mutex<Looker>,
     /// What all pages are sent.
@@ -60,9 +63,10 @@ pub(super) struct Live {
 
 impl Live {
     /// Looks at nothing before it is served.
-    pub(super) fn start(bridge: Arc<Bridge>) -> Arc<Self> {
+    pub(super) fn start(bridge: Arc<Bridge>, messages: Arc<Messages>) -> Arc<Self> {
         let live = Arc::new(Self {
             bridge,
+            messages,
             looker: Mutex::new(Looker::new(Instant::now())),
             sender: broadcast::Sender::new(BEHIND),
             ring: Ring::new(),

@@ -88,6 +88,8 @@ pub(in crate::web) struct ConnectionState {
     to: Endpoint,
     pub(in crate::web) from_to: DirectionState,
     pub(in crate::web) to_from: DirectionState,
+    /// If somebody has its messages shown.
+    pub(in crate::web) messages_shown_until: Option<Time>,
 }
 
 /// One direction of a connection.
@@ -169,6 +171,7 @@ impl ConnectionState {
             to,
             from_to: DirectionState { counted: from_to, rate: from_to_rate },
             to_from: DirectionState { counted: to_from, rate: to_from_rate },
+            messages_shown_until: None,
         }
     }
 

@@ -241,6 +241,16 @@ pub(super) const DIRECTIONS: &[Family<Direction>] = &[
         value: |direction| some(direction.waiting.bytes),
     },
     Family {
+        name: "ior_bridge_connection_latency_mean_seconds",
+        help: "How long the last 16 messages of QoS 1 and 2 took until the other end had acknowledged them, on average.",
+        value: |direction| some(direction.latency?.mean.as_secs_f64()),
+    },
+    Family {
+        name: "ior_bridge_connection_latency_max_seconds",
+        help: "How long the slowest of the last 16 messages of QoS 1 and 2 took until the other end had acknowledged it.",
+        value: |direction| some(direction.latency?.max.as_secs_f64()),
+    },
+    Family {
         name: "ior_bridge_connection_refused_messages_total",
         help: "QoS 1 and 2 messages that were refused because a queue was full or they could not be kept.",
         value: |direction| some(direction.refused),

@@ -11,6 +11,7 @@ mod live_death;
 mod reports;
 mod revocation;
 mod takeover;
+mod taps;
 mod websocket;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -100,6 +100,32 @@ async fn a_flow_tells_what_was_published_what_waits_and_what_was_lost() {
 }
 
 #[tokio::test]
+async fn a_flow_tells_how_long_its_messages_took_to_be_acknowledged() {
+    let streets = Streets::with(&["a", "b"], &["x", "y"]);
+    let world = World::of(Arc::new(streets.clone()), None);
+    let mut hears = world.connect(by("b", "hears", 0)).await;
+    hears.subscribe("x/#").await;
+    let mut says = world.connect(by("a", "says", 0)).await;
+    says.say("x/0", QoS::AtMostOnce, b"1").await;
+    hears.message().await;
+    says.say("y", QoS::AtLeastOnce, b"1").await;
+    says.acknowledged_with().await;
+    assert_eq!((world.flow("x").latency, world.flow("y").latency), (None, None), "nobody acknowledged one");
+    let begun = Instant::now();
+    says.say("x/1", QoS::AtLeastOnce, b"1").await;
+    hears.message().await;
+    world.until(|broker| broker.sessions().iter().all(|session| session.pending == 0)).await;
+    let latency = world.flow("x").latency.unwrap();
+    assert!(latency.last > Duration::ZERO && latency.last <= begun.elapsed(), "{latency:?}");
+    assert_eq!((latency.mean, latency.max), (latency.last, latency.last));
+    hears.disconnect(ReasonCode::Success, None).await;
+    assert_eq!(world.flow("x").latency, Some(latency), "its receiver's session is over");
+    streets.set(&["a", "b"], &["y"]);
+    world.broker.reconsider().await;
+    assert_eq!(world.flows(), ["y"]);
+}
+
+#[tokio::test]
 async fn names_and_flows_that_are_gone_are_forgotten_and_come_back_with_nothing() {
     let streets = Streets::with(&["a", "b"], &["x", "y"]);
     let world = World::of(Arc::new(streets.clone()), None);
@@ -257,7 +283,7 @@ async fn what_is_to_be_forgotten_was_never_counted_and_all_that_follows_is() {
 /// Who may log in, and which flows there are: the first levels of topics, two messages in each. Everybody may do anything
 /// there, and nothing else.
 #[derive(Clone)]
-struct Streets {
+pub(super) struct Streets {
     names: Arc<RwLock<BTreeSet<String>>>,
     flows: Arc<RwLock<BTreeSet<String>>>,
     when_full: WhenFull,
@@ -269,13 +295,13 @@ struct InStreets {
 }
 
 impl Streets {
-    fn with(names: &[&str], flows: &[&str]) -> Self {
+    pub(super) fn with(names: &[&str], flows: &[&str]) -> Self {
         let streets = Self { names: Arc::default(), flows: Arc::default(), when_full: WhenFull::Reject };
         streets.set(names, flows);
         streets
     }
 
-    fn set(&self, names: &[&str], flows: &[&str]) {
+    pub(super) fn set(&self, names: &[&str], flows: &[&str]) {
         let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
         *self.names.write() = owned(names);
         *self.flows.write() = owned(flows);
@@ -326,7 +352,7 @@ impl Grant for InStreets {
     }
 }
 
-fn by(name: &str, client_id: &str, session_expiry: u32) -> Connect {
+pub(super) fn by(name: &str, client_id: &str, session_expiry: u32) -> Connect {
     Connect { username: Some(name.into()), ..named(client_id, session_expiry) }
 }
 
@@ -351,12 +377,12 @@ impl World {
 }
 
 impl Client {
-    async fn say(&mut self, topic: &str, qos: QoS, payload: &[u8]) {
+    pub(super) async fn say(&mut self, topic: &str, qos: QoS, payload: &[u8]) {
         self.publish_with(topic, qos, payload, PublishProperties::default()).await;
     }
 
     /// Reads the PUBACK.
-    async fn acknowledged_with(&mut self) -> ReasonCode {
+    pub(super) async fn acknowledged_with(&mut self) -> ReasonCode {
         match self.next().await {
             Some(Packet::PubAck(ack)) => ack.reason_code,
             other => panic!("{other:?}"),

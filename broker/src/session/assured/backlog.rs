@@ -126,6 +126,7 @@ impl Assured {
                 flow: FlowIndex::default(),
                 expires_at: u64::MAX,
                 again: true,
+                arrived: None,
                 content: Content::Released,
             }),
             StoredMessage::Message(QueuedMessage { sequence, flow, expires_at, delivery }) => {
@@ -145,7 +146,7 @@ impl Assured {
                 } else {
                     return None;
                 };
-                Some(Entry { sequence, flow, expires_at, again, content })
+                Some(Entry { sequence, flow, expires_at, again, arrived: None, content })
             }
         }
     }
