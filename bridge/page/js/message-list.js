@@ -4,7 +4,7 @@ import { h, replace, setText } from "./dom.js";
 import { bytes, moment, plural } from "./format.js";
 import { hexDump, readPayload } from "./payload.js";
 import { copyButton } from "./parts.js";
-import { visible } from "./visible.js";
+import { named, visible } from "./visible.js";
 
 /** At most so many are kept. */
 const MOST = 500;
@@ -112,10 +112,10 @@ export class MessageList {
     return h("li", { class: `message series-${isForth ? 1 : 2}` },
       h("header", { class: "message-head" },
         h("time", { datetime: message.time, title: moment(message.time) }, timeWithMs(message.time)),
-        h("span", { class: "message-way" }, h("bdi", null, visible(teller.name)), h("span", { class: "message-arrow" }, " → "), h("bdi", null, visible(hearer.name))),
-        h("span", { class: "message-marks" }, marks.filter(Boolean).map((mark) => h("span", { class: "badge" }, visible(String(mark))))),
+        h("span", { class: "message-way" }, named(teller.name), h("span", { class: "message-arrow" }, " → "), named(hearer.name)),
+        h("span", { class: "message-marks" }, marks.filter(Boolean).map((mark) => h("span", { class: "badge" }, visible(mark)))),
         whole === null ? null : copyButton(() => whole, "Copy the payload")),
-      h("p", { class: "message-topic" }, h("code", null, h("bdi", null, visible(message.topic)))),
+      h("p", { class: "message-topic" }, h("code", null, named(message.topic))),
       whole === null ? h("p", { class: "muted message-empty" }, "empty payload") : payloadOf(payload, kind, whole));
   }
 }

@@ -83,7 +83,7 @@ export class MessageView {
 
   shown() {
     return h("div", { class: "shown-bar", role: "group", "aria-label": "Message view" },
-      h("p", null, h("span", { class: "recording", "aria-hidden": "true" }), "Messages are shown to you and all administrators for ", this.left, "."),
+      h("p", null, h("span", { class: "recording", "aria-hidden": "true" }), "Messages are shown for ", this.left, " more."),
       h("div", { class: "actions" },
         h("button", { class: "button", type: "button", onclick: () => this.turnOff() }, "Stop showing"),
         this.pause,
@@ -103,7 +103,7 @@ export class MessageView {
     await confirmDialog({
       title: `Show the messages of ${this.name}?`,
       body: [
-        h("p", null, "Topics and payloads will be shown on this page as they pass. Nothing is recorded; who has this page open sees them."),
+        h("p", null, "Topics and payloads will be shown on this page as they pass. Nothing of them is recorded."),
         h("p", null, "It is written to the log and shown as an event, and a mark with the time that is left stands on every page."),
         h("fieldset", { class: "choices" }, h("legend", null, "For how long"), choices),
       ],

@@ -5,7 +5,7 @@ import { h, replace, setAttribute, setText } from "./dom.js";
 import { now } from "./format.js";
 import { icon } from "./icons.js";
 import { state } from "./state.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /** Marks that are shown now; those that have left the page are forgotten at the next second. */
 const marks = new Set();
@@ -52,7 +52,8 @@ export function shownNow() {
       keys = now;
       element.hidden = shown.length === 0;
       setAttribute(element, "href", shown.length === 1 ? connectionPath(shown[0]) : "/connections");
-      replace(words, shown.length === 1 ? ["Messages of ", h("bdi", null, visible(shown[0].name)), " shown"] : `Messages of ${shown.length} connections shown`);
+      const of = shown.length === 1 ? named(shown[0].name) : `${shown.length} connections`;
+      replace(words, "Messages of ", of, " shown");
     }
     setText(left, countdown(Math.max(...shown.map((connection) => secondsLeft(connection.messages_shown_until)), 0)));
   };
