@@ -82,7 +82,12 @@ const orders = {
     await at(page).emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
   },
 
-  picture: ({ page, file }) => page.screenshot({ path: file, fullPage: true }),
+  /** All of the page; of one with a dialog what is in the window, as the rest cannot be reached. */
+  async picture({ page, file }) {
+    const hasDialog = (await page.locator("dialog[open]").count()) > 0;
+    if (!hasDialog) await page.evaluate(() => scrollTo(0, 0));
+    await page.screenshot({ path: file, fullPage: !hasDialog });
+  },
 
   /** What keeps people out, by axe's rules for WCAG 2.2 at level AA. */
   async barriers({ page }) {

@@ -5,7 +5,7 @@
 //! it is there, or fails.
 //!
 //! `cargo test -p ior-tests --test web_page -- --test-threads 1 edits` runs what has that word in its name, after
-//! `tests/install`. What a visitor saw when a test failed is in `target/screenshots/failed.png`, and pictures of every place,
+//! `tests/install`. What a visitor saw when a test failed is in `target/screenshots/failed-….png`, and pictures of every place,
 //! which `--test web_page_looks` makes, are beside it.
 
 use std::{
@@ -270,13 +270,20 @@ impl Visitor {
         details["order"] = order.into();
         details["page"] = self.page.clone();
         let done = self.driver.borrow_mut().order(&details);
-        done.unwrap_or_else(|error| {
-            let picture = pictures().join("failed.png");
-            let shown = json!({ "order": "picture", "page": self.page, "file": picture });
-            let seen = self.driver.borrow_mut().order(&shown).map(|_| picture);
-            let told = self.driver.borrow_mut().order(&json!({ "order": "offences", "page": self.page }));
-            panic!("{order}: {error}\nseen: {seen:?}\nnoticed: {told:?}");
-        })
+        match done {
+            Ok(value) => value,
+            Err(error) => panic!("{order}: {error}\n{}", self.situation()),
+        }
+    }
+
+    /// For whoever looks into why a test failed.
+    fn situation(&self) -> String {
+        let test = std::thread::current().name().unwrap_or("test").replace("::", "-");
+        let picture = pictures().join(format!("failed-{test}.png"));
+        let mut driver = self.driver.borrow_mut();
+        let shown = driver.order(&json!({ "order": "picture", "page": self.page, "file": picture }));
+        let told = driver.order(&json!({ "order": "offences", "page": self.page }));
+        format!("seen: {:?}\nnoticed: {told:?}", shown.map(|_| picture))
     }
 }
 
