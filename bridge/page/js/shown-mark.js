@@ -9,6 +9,7 @@ import { named } from "./visible.js";
 
 /** Marks that are shown now; those that have left the page are forgotten at the next second. */
 const marks = new Set();
+const listeners = new Set();
 
 /**
  * A mark with the time that is left, nothing while there is none.
@@ -58,11 +59,11 @@ export function shownNow() {
     setText(left, countdown(Math.max(...shown.map((connection) => secondsLeft(connection.messages_shown_until)), 0)));
   };
   const end = state.onChange(update);
-  const timer = setInterval(update, 1000);
+  const endTicks = eachSecond(update);
   update();
   const leave = () => {
     end();
-    clearInterval(timer);
+    endTicks();
   };
   return { element, leave };
 }
@@ -75,4 +76,13 @@ function tick(mark) {
   if (seconds === 0 || (mark.hasBeenSeen && !mark.element.isConnected)) marks.delete(mark);
 }
 
-setInterval(() => marks.forEach(tick), 1000);
+/** All countdowns change at the same moment. @param {function()} fn @returns {function()} ends it */
+export function eachSecond(fn) {
+  listeners.add(fn);
+  return () => listeners.delete(fn);
+}
+
+setInterval(() => {
+  marks.forEach(tick);
+  listeners.forEach((fn) => fn());
+}, 1000);
