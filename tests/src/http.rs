@@ -226,7 +226,12 @@ impl Http {
     /// Server-sent events of a place; fails unless it has any.
     #[track_caller]
     pub fn events(&self, path: &str) -> Events {
-        let mut stream = self.open();
+        self.events_over(self.open(), path)
+    }
+
+    /// The same over a connection with nothing sent yet.
+    #[track_caller]
+    pub fn events_over(&self, mut stream: TcpStream, path: &str) -> Events {
         stream.write_all(&self.request("GET", path, &[], None)).unwrap();
         let mut raw = Vec::new();
         let head = loop {

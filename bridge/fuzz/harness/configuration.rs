@@ -102,7 +102,7 @@ fn check_position(problem: &Problem, path: &Path, dir: &Path) {
 
 /// What is accepted can be compiled and shown, and stays the same when it is written out and read again.
 fn check_accepted(configuration: &Configuration) {
-    let Configuration { dir, settings, registry } = configuration;
+    let Configuration { dir, settings, registry, revision: _ } = configuration;
     check_names(registry);
     settings.limits.for_broker();
     let rights = Rights::of_all(registry);

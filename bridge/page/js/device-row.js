@@ -59,7 +59,8 @@ export class DeviceRow {
     this.device = device;
     setText(this.code, device.code);
     setStatus(this.state, deviceState(device));
-    setText(this.sinceWord, device.online ? "for " : device.last_seen ? "seen " : "");
+    setText(this.sinceWord, device.online ? "for " : device.last_seen ? "seen " : "never seen");
+    this.since.hidden = !device.online && !device.last_seen;
     this.since.dataset.style = device.online ? "age" : "ago";
     setTime(this.since, device.online ? device.online_since : device.last_seen);
     const session = link(device);

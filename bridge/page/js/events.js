@@ -44,7 +44,7 @@ export function eventRow(event) {
   return h("li", { class: "log-row" },
     h("time", { class: "log-time", datetime: event.time, title: moment(event.time) }, when(event.time)),
     h("span", { class: `badge badge-${mark}` }, word),
-    h("p", { class: "log-text" }, who(event), visible(event.text), where(event)));
+    h("p", { class: "log-text" }, words(event)));
 }
 
 /** @param {Object} event @returns {string} all that is read of it, in lower case, to be searched */
@@ -59,16 +59,30 @@ function when(time) {
   return isToday ? clock(time) : moment(time);
 }
 
-function who(event) {
+/** The text, with links to what it is about: where it is named in the text, else before or behind it. */
+function words({ text, username, device, connection }) {
   // Only a device that is known has a page; another's user name is what a stranger sent.
-  if (event.device) {
-    return [h("a", { href: `/devices/${encodeURIComponent(event.username)}` }, h("bdi", null, visible(event.device))), " "];
-  }
-  return event.username ? [h("bdi", { class: "log-user" }, visible(event.username)), " "] : null;
+  const about = device
+    ? { name: device, link: h("a", { href: `/devices/${encodeURIComponent(username)}` }, h("bdi", null, visible(device))) }
+    : username && { name: username, link: h("bdi", { class: "log-user" }, visible(username)) };
+  const place = connection && {
+    name: connection,
+    link: h("a", { class: "log-connection", href: `/connections/${connection.split("/").map(encodeURIComponent).join("/")}` }, visible(connection)),
+  };
+  const parts = [about, place].filter(Boolean).reduce(withLink, [text]);
+  return [
+    about && !parts.includes(about.link) ? [about.link, " "] : null,
+    parts.map((part) => (typeof part === "string" ? visible(part) : part)),
+    place && !parts.includes(place.link) ? [" ", place.link] : null,
+  ];
 }
 
-function where(event) {
-  if (!event.connection) return null;
-  const href = `/connections/${event.connection.split("/").map(encodeURIComponent).join("/")}`;
-  return [" ", h("a", { class: "log-connection", href }, visible(event.connection))];
+/** Puts a link in the place of the name; not within a longer word, such as a topic. */
+function withLink(parts, { name, link }) {
+  const isNamed = (part, at) => at >= 0 && !/[\w/."-]/.test(part[at - 1] ?? " ") && !/[\w/"-]/.test(part[at + name.length] ?? " ");
+  const index = parts.findIndex((part) => typeof part === "string" && isNamed(part, part.indexOf(name)));
+  if (index < 0) return parts;
+  const part = parts[index];
+  const at = part.indexOf(name);
+  return [...parts.slice(0, index), part.slice(0, at), link, part.slice(at + name.length), ...parts.slice(index + 1)];
 }

@@ -138,7 +138,13 @@ function follow(event) {
   const link = event.target instanceof Element ? event.target.closest("a[href]") : null;
   if (!link || link.target || link.hasAttribute("download") || link.origin !== location.origin) return;
   const href = link.getAttribute("href");
-  if (href.startsWith("#") || link.pathname.startsWith("/api/") || link.pathname === "/metrics") return;
+  if (href.startsWith("#")) {
+    // A place within this view: going there is no step in the history, which would show the view anew.
+    event.preventDefault();
+    document.getElementById(href.slice(1))?.focus();
+    return;
+  }
+  if (link.pathname.startsWith("/api/") || link.pathname === "/metrics") return;
   event.preventDefault();
   navigate(link.pathname + link.search);
 }

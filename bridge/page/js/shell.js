@@ -17,10 +17,13 @@ const PLACES = [
 ];
 
 let parts = null;
+/** The version that this page came with. */
+let loadedVersion = null;
 
 /** Shows it, if it is not there. @param {Element} main what it stands around */
 export function mountShell(main) {
   if (parts) return;
+  loadedVersion ??= session.current.version;
   const mark = status("offline", "Connecting");
   const host = h("span", { class: "host" });
   const links = PLACES.map((place) => h("a", { class: "nav-link", href: place.href }, icon(place.icon), h("span", null, place.text)));
@@ -62,21 +65,36 @@ export function markPlace(path) {
 }
 
 function showConnection() {
-  if (state.connected) {
-    setStatus(parts.mark, ["online", "Live"]);
-    if (parts.bar.childElementCount) replace(parts.bar);
-    return;
+  const isLost = !state.connected && (state.current !== null || state.retryAt !== null);
+  setStatus(parts.mark, state.connected ? ["online", "Live"] : isLost ? ["warning", "Not live"] : ["offline", "Connecting"]);
+  if (isLost) {
+    showBar("lost", lostBar);
+    const seconds = state.retryAt ? Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1000)) : 0;
+    setText(parts.bar.querySelector(".when"), seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again …");
+  } else if (state.connected && state.current.bridge.version !== loadedVersion) {
+    showBar("updated", updatedBar);
+  } else {
+    showBar(null, () => null);
   }
-  const isLost = state.current !== null || state.retryAt !== null;
-  setStatus(parts.mark, isLost ? ["warning", "Not live"] : ["offline", "Connecting"]);
-  if (!isLost) return;
-  if (!parts.bar.childElementCount) {
-    replace(parts.bar, icon("warning"),
-      h("span", null, "The connection to the bridge is lost. What is shown may be old. ", h("span", { class: "when", "aria-hidden": "true" })),
-      h("button", { class: "button button-small", type: "button", onclick: retryNow }, "Try now"));
-  }
-  const seconds = state.retryAt ? Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1000)) : 0;
-  setText(parts.bar.querySelector(".when"), seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again …");
+}
+
+/** Changes the bar only if it is to say something else: it is read out when it changes. */
+function showBar(kind, make) {
+  if (parts.barKind === kind) return;
+  parts.barKind = kind;
+  replace(parts.bar, make());
+}
+
+function lostBar() {
+  return [icon("warning"),
+    h("span", null, "The connection to the bridge is lost, trying again. What is shown may be old. ", h("span", { class: "when", "aria-hidden": "true" })),
+    h("button", { class: "button button-small", type: "button", onclick: retryNow }, "Try now")];
+}
+
+function updatedBar() {
+  return [icon("warning"),
+    h("span", null, `The bridge is version ${state.current.bridge.version} now; this page is of version ${loadedVersion}.`),
+    h("button", { class: "button button-small", type: "button", onclick: () => location.reload() }, "Reload the page")];
 }
 
 async function leave() {

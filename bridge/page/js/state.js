@@ -57,6 +57,7 @@ export function stopState() {
   wanted = false;
   close();
   state.current = null;
+  state.connected = false;
   attempts = 0;
 }
 

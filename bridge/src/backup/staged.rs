@@ -6,7 +6,8 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::SystemTime,
+    thread::sleep,
+    time::{Duration, Instant, SystemTime},
 };
 
 use ior_broker::store::adopt;
@@ -33,6 +34,11 @@ const STORE_LOCK: &str = "store.lock";
 
 /// Where systemd puts what it hands to services.
 const CREDENTIALS: &str = "/run/credentials";
+
+/// How long others who work on the data directory are waited for: a password takes a while to be hashed.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether they are done.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Largest file but those of the store, in bytes.
 const MAX_FILE: u64 = 16 << 20;
@@ -124,8 +130,7 @@ impl Staged {
         let unpacked = |error: io::Error| {
             format!("cannot be unpacked into {}: {error}; {}", data_dir.display(), advice(&error))
         };
-        let lock = File::open(data_dir).map_err(unpacked)?;
-        lock.try_lock().map_err(|error| match error {
+        let lock = lock(data_dir).map_err(|error| match error {
             TryLockError::WouldBlock => {
                 format!(
                     "cannot be unpacked: another restore is at work in {}: wait for it",
@@ -169,6 +174,19 @@ impl Staged {
             let _ = fs::remove_file(store.join(STORE_LOCK));
         }
         Ok(())
+    }
+}
+
+/// A lock on the data directory itself. Whoever changes the administrator's password or tokens has it for a moment.
+fn lock(data_dir: &Path) -> Result<File, TryLockError> {
+    let lock = File::open(data_dir).map_err(TryLockError::Error)?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LOOK),
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use serde_json::{Value, json};
 
 use super::Problem;
@@ -49,6 +49,9 @@ impl From<EditError> for Problem {
             EditError::NotTakenUp { ref files, .. } => {
                 Self::new(status, error.to_string()).with("written", names(files))
             }
+            error @ EditError::TooLarge(_) => {
+                refused(&[Fault { field: None, what: error.to_string(), hint: None }])
+            }
             error => Self::new(status, error.to_string()),
         }
     }
@@ -57,6 +60,7 @@ impl From<EditError> for Problem {
 /// Somebody else is at it.
 pub(super) fn busy(what: &str) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{what}: try again; nothing was changed"))
+        .header(RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
 /// The files as they are.
@@ -87,14 +91,12 @@ fn refused(faults: &[Fault]) -> Problem {
     });
     let told: Value = told.collect();
     let detail = faults.iter().map(|fault| fault.what.as_str()).collect::<Vec<_>>().join("; ");
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("{detail}; nothing was changed"))
-        .with("problems", told)
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("problems", told)
 }
 
 fn status(error: &EditError) -> StatusCode {
     match error {
         EditError::OtherRevision(_) => StatusCode::PRECONDITION_FAILED,
-        EditError::TooLarge(_) => StatusCode::UNPROCESSABLE_ENTITY,
         EditError::Changed | EditError::HighestVersion(_) | EditError::StillConnected { .. } => {
             StatusCode::CONFLICT
         }

@@ -24,6 +24,8 @@ class DeviceView {
     this.username = username;
     this.element = h("div", { class: "stack device" });
     this.ends = [];
+    /** What the parts were made of. */
+    this.keys = new WeakMap();
     this.isThere = null;
     this.follow();
     this.unsubscribe = state.onChange(({ whole, devices, connections }) => {
@@ -112,7 +114,7 @@ class DeviceView {
     setText(this.lock, device.disabled ? "Enable" : "Disable");
     this.renew("notice", [device.disabled], () => device.disabled && h("div", { class: "notice notice-refused" },
       h("p", { class: "notice-title" }, "This device is disabled"), h("p", null, "It may not log in until it is enabled again.")));
-    this.renew("facts", [device, this.device.connections], () => facts(device));
+    this.renew("facts", device, () => facts(device));
     this.renew("sessions", device.sessions ?? [], () => sessionTable(device.sessions ?? []));
     const connections = connectionsOf(device);
     this.renew("connections", connections, () => connectionTable(device, connections));
@@ -122,11 +124,9 @@ class DeviceView {
   renew(part, of, make) {
     const key = JSON.stringify(of);
     const place = this[part];
-    if (place.dataset.key === key || (place.contains(document.activeElement) && place.childElementCount)) return;
+    if (this.keys.get(place) === key || place.contains(document.activeElement)) return;
     const selection = document.getSelection();
     if (!selection.isCollapsed && place.contains(selection.anchorNode)) return;
-    this.keys ??= new WeakMap();
-    if (this.keys.get(place) === key) return;
     this.keys.set(place, key);
     replace(place, make());
   }

@@ -2,18 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json, Router,
-    extract::{Query, State},
-    http::StatusCode,
-    routing::get,
-};
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     report::{Filter, Kind, Names, Wanted},
-    web::{Problem, Web, auth::Read, live::Numbered},
+    web::{Problem, Web, auth::Read, input::Options, live::Numbered},
 };
 
 /// How many there are in an answer, unless that is asked for.
@@ -44,9 +39,8 @@ struct Events {
 async fn events(
     _: Read,
     State(web): State<Arc<Web>>,
-    asked: Result<Query<Asked>, axum::extract::rejection::QueryRejection>,
+    Options(asked): Options<Asked>,
 ) -> Result<Json<Events>, Problem> {
-    let Query(asked) = asked.map_err(|error| invalid(error.body_text()))?;
     let configuration = web.bridge.configuration.load_full();
     let filter = Filter { device: asked.device, connection: asked.connection, kinds: kinds(asked.kind)? };
     let wanted = Wanted::new(filter, &configuration)

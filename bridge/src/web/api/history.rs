@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json, Router,
-    extract::{Path, State},
-    routing::get,
-};
+use axum::{Json, Router, extract::State, routing::get};
 
 use super::status::no;
 use crate::web::{
     Problem, Web,
     auth::Read,
+    input::Place,
     live::{ConnectionHistory, DeviceHistory, TotalsHistory},
 };
 
@@ -30,7 +27,7 @@ async fn totals(_: Read, State(web): State<Arc<Web>>) -> Json<TotalsHistory> {
 async fn device(
     _: Read,
     State(web): State<Arc<Web>>,
-    Path(username): Path<String>,
+    Place(username): Place<String>,
 ) -> Result<Json<DeviceHistory>, Problem> {
     web.live.moment().state.device(&username).ok_or_else(|| no("device", &username))?;
     Ok(Json(web.live.history(|history| history.device(&username))))
@@ -39,7 +36,7 @@ async fn device(
 async fn connection(
     _: Read,
     State(web): State<Arc<Web>>,
-    Path((user, id)): Path<(String, String)>,
+    Place((user, id)): Place<(String, String)>,
 ) -> Result<Json<ConnectionHistory>, Problem> {
     let key = format!("{user}/{id}");
     web.live.moment().state.connection(&key).ok_or_else(|| no("connection", &key))?;

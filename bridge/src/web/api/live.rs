@@ -1,6 +1,6 @@
 //! What happens, while it does: server-sent events.
 
-use std::{convert::Infallible, future::pending, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
@@ -22,8 +22,15 @@ pub(super) fn routes() -> Router<Arc<Web>> {
     Router::new().route("/api/v1/live", get(live))
 }
 
-async fn live(_: Read, State(web): State<Arc<Web>>) -> Result<impl IntoResponse, Problem> {
-    let page = web.live.open(pending()).ok_or_else(|| {
+async fn live(
+    Read(visitor): Read,
+    State(web): State<Arc<Web>>,
+) -> Result<impl IntoResponse + use<>, Problem> {
+    let ends = {
+        let web = Arc::clone(&web);
+        async move { visitor.is_over(&web).await }
+    };
+    let page = web.live.open(ends).ok_or_else(|| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open already: close one of them")
     })?;
     let told = unfold(page, async |mut page| page.next().await.map(|told| (Ok::<_, Infallible>(told), page)));

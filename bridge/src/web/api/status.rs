@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -15,7 +15,7 @@ use tokio::task::block_in_place;
 
 use crate::{
     registry::Revision,
-    web::{Problem, Web, auth::Read, live::Moment},
+    web::{Problem, Web, auth::Read, input::Place, live::Moment},
 };
 
 /// Everything, or devices and connections alone, all or one of them.
@@ -52,7 +52,7 @@ async fn devices(_: Read, State(web): State<Arc<Web>>) -> Response {
 async fn device(
     _: Read,
     State(web): State<Arc<Web>>,
-    Path(username): Path<String>,
+    Place(username): Place<String>,
 ) -> Result<Response, Problem> {
     let moment = web.live.moment();
     let device = moment.state.device(&username).ok_or_else(|| no("device", &username))?;
@@ -71,7 +71,7 @@ async fn connections(_: Read, State(web): State<Arc<Web>>) -> Response {
 async fn connection(
     _: Read,
     State(web): State<Arc<Web>>,
-    Path((user, id)): Path<(String, String)>,
+    Place((user, id)): Place<(String, String)>,
 ) -> Result<Response, Problem> {
     let moment = web.live.moment();
     let key = format!("{user}/{id}");

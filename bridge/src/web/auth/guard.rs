@@ -54,7 +54,7 @@ pub(in crate::web) struct Read(pub(in crate::web) Visitor);
 pub(in crate::web) struct Write(pub(in crate::web) Visitor);
 
 /// May fetch metrics: a session, or a token of any scope.
-pub(in crate::web) struct Metrics(pub(in crate::web) Visitor);
+pub(in crate::web) struct Metrics;
 
 /// May change who may ask: a session with its CSRF token, no program.
 pub(in crate::web) struct Admin(pub(in crate::web) Visitor);
@@ -68,18 +68,18 @@ const METRICS: Scopes = Scopes(&[Scope::Metrics, Scope::Read, Scope::Write]);
 const ADMIN: Scopes = Scopes(&[]);
 
 macro_rules! guard {
-    ($($guard:ident: $scopes:ident),*) => {$(
+    ($($guard:ident: $scopes:ident => $made:expr),*) => {$(
         impl FromRequestParts<Arc<Web>> for $guard {
             type Rejection = Problem;
 
             async fn from_request_parts(parts: &mut Parts, web: &Arc<Web>) -> Result<Self, Problem> {
-                admit(parts, web, &$scopes).map(Self)
+                admit(parts, web, &$scopes).map($made)
             }
         }
     )*};
 }
 
-guard!(Read: READ, Write: WRITE, Metrics: METRICS, Admin: ADMIN);
+guard!(Read: READ => Self, Write: WRITE => Self, Metrics: METRICS => |_| Self, Admin: ADMIN => Self);
 
 impl Visitor {
     /// Waits until who asked may not ask any more: the session or the token is over.
