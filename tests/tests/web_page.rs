@@ -194,7 +194,7 @@ fn a_page_knows_when_its_bridge_is_away_and_back() {
     visitor.sees("header >> text=Live");
     let web = bridge.web.unwrap().to_string();
     let world = world_of(bridge).env("IOR_BRIDGE__WEB__LISTEN", &web);
-    visitor.sees("text=The connection to the bridge is lost.");
+    visitor.sees("text=The connection to the bridge is lost");
     visitor.forgives("ERR_CONNECTION_REFUSED");
     let bridge = world.start();
     // Sessions are kept in memory: whoever was logged in logs in again, and is where he was.
