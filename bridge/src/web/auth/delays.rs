@@ -57,7 +57,7 @@ impl Delays {
     /// # Errors
     /// The address has to wait for so long.
     pub(super) fn begin(&mut self, network: Network, now: Instant) -> Result<(), Duration> {
-        let failed = match self.tries.get(&network) {
+        let (failed, last) = match self.tries.get(&network) {
             Some(tries) if tries.is_trying => return Err(ONE_AT_A_TIME),
             Some(tries) if tries.is_remembered(now) => {
                 let waited = now.saturating_duration_since(tries.last);
@@ -65,12 +65,12 @@ impl Delays {
                 if !left.is_zero() {
                     return Err(left);
                 }
-                tries.failed
+                (tries.failed, tries.last)
             }
-            Some(_) => 0,
-            None => self.make_room(now).map(|()| 0)?,
+            Some(_) => (0, now),
+            None => self.make_room(now).map(|()| (0, now))?,
         };
-        self.tries.insert(network, Tries { failed, last: now, is_trying: true });
+        self.tries.insert(network, Tries { failed, last, is_trying: true });
         Ok(())
     }
 
