@@ -36,7 +36,9 @@ class Form {
       }),
       id: field({
         id: "connection-id", label: "Id", hint: "In its topics. Made of the name if you write none.",
-        input: h("input", { type: "text", maxlength: String(LONGEST_ID), autocomplete: "off", spellcheck: "false", oninput: () => this.changed() }),
+        input: h("input", {
+          type: "text", maxlength: String(LONGEST_ID), autocomplete: "off", spellcheck: "false", oninput: () => this.changed(),
+        }),
       }),
     };
     this.preview = h("div", { class: "preview" });
