@@ -19,14 +19,14 @@ pub struct Problem {
     #[serde(flatten)]
     more: Map<String, Value>,
     #[serde(skip)]
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
 }
 
 impl Problem {
     /// With this status; `detail` says what is wrong and what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { status, title, detail: detail.into(), more: Map::new(), headers: HeaderMap::new() }
+        Self { status, title, detail: detail.into(), more: Map::new(), headers: Box::default() }
     }
 
     /// With a member of its own.
@@ -47,7 +47,7 @@ impl IntoResponse for Problem {
         // Only maps with keys that are no texts could fail, and there are none in it.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let content_type = HeaderValue::from_static("application/problem+json");
-        (self.status, self.headers, [(CONTENT_TYPE, content_type)], body).into_response()
+        (self.status, *self.headers, [(CONTENT_TYPE, content_type)], body).into_response()
     }
 }
 
