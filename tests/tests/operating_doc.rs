@@ -15,7 +15,7 @@ use ior_tests::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-const DOCUMENTS: [&str; 15] = [
+const DOCUMENTS: [&str; 16] = [
     "ARCHITECTURE.md",
     "README.md",
     "deploy/README.md",
@@ -30,6 +30,7 @@ const DOCUMENTS: [&str; 15] = [
     "docs/limits.md",
     "docs/operating.md",
     "docs/security.md",
+    "docs/web.md",
     "docs/benchmarks.md",
 ];
 

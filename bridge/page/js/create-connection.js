@@ -1,6 +1,7 @@
 // The dialog that connects two devices.
 
 import { ApiError, post } from "./api.js";
+import { change, seen } from "./changes.js";
 import { connectionPath, topicsOf } from "./connections.js";
 import { devicePicker } from "./device-picker.js";
 import { formError, openDialog, sentence } from "./dialog.js";
@@ -8,7 +9,7 @@ import { h, replace } from "./dom.js";
 import { field } from "./parts.js";
 import { navigate } from "./router.js";
 import { state } from "./state.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /** Milliseconds without a key before the bridge is asked whether it would do. */
 const PAUSE = 250;
@@ -30,16 +31,20 @@ class Form {
       from: field({ id: "connection-from", label: "From", input: this.pickers.from.input }),
       to: field({ id: "connection-to", label: "To", input: this.pickers.to.input }),
       name: field({
-        id: "connection-name", label: "Name", hint: "For people. It can be changed later without changing the topics.",
+        id: "connection-name", label: "Name", hint: "For people.",
         input: h("input", { type: "text", maxlength: "100", autocomplete: "off", oninput: () => this.named() }),
+      }),
+      id: field({
+        id: "connection-id", label: "Id", hint: "In its topics. Made of the name if you write none.",
+        input: h("input", {
+          type: "text", maxlength: String(LONGEST_ID), autocomplete: "off", spellcheck: "false", oninput: () => this.changed(),
+        }),
       }),
     };
     this.preview = h("div", { class: "preview" });
     this.isNamed = false;
     this.asked = 0;
-    this.conflictNotice = null;
-    // What is written is written over this state of the files, not over whatever they are by then.
-    this.revision = state.current.revision;
+    this.before = seen();
   }
 
   open(from) {
@@ -47,7 +52,7 @@ class Form {
       title: "Create connection",
       body: [
         h("div", { class: "field-pair" }, this.fields.from.element, this.fields.to.element),
-        this.fields.name.element,
+        h("div", { class: "field-pair" }, this.fields.name.element, this.fields.id.element),
         this.preview,
       ],
       actions: [{ label: "Cancel" }, { label: "Create", kind: "primary", run: () => this.create() }],
@@ -97,7 +102,8 @@ class Form {
     const { from, to } = this.ends;
     const name = this.fields.name.input.value.trim() || this.suggestion();
     // A name or a code could be another's, too; what it logs in with is its own.
-    return { from: from.username, to: to.username, name };
+    const id = this.fields.id.input.value.trim();
+    return { from: from.username, to: to.username, name, ...(id && { id }) };
   }
 
   /** Asks whether the bridge would take it as it is now. */
@@ -116,14 +122,14 @@ class Form {
 
   /** Shows problems at the fields that they are of, the others above. */
   refuse(problems) {
-    const fieldOf = (problem) => (problem.field in this.fields ? problem.field : problem.field === "id" ? "name" : null);
+    const fieldOf = (problem) => (problem.field in this.fields ? problem.field : null);
     for (const [name, field] of Object.entries(this.fields)) {
       const own = problems.filter((problem) => fieldOf(problem) === name);
       field.setError(own.map(({ what, hint }) => [what, hint].filter(Boolean).map(sentence).join(" ")).join(" ") || null);
     }
     const others = problems.filter((problem) => !fieldOf(problem));
     const refusal = others.length ? formError({ detail: "This connection cannot be created", problems: others }) : null;
-    this.dialog.setError(refusal ?? this.conflictNotice);
+    this.dialog.setError(refusal);
   }
 
   async create() {
@@ -134,29 +140,17 @@ class Form {
       this.fields[missing[0]].input.focus();
       return false;
     }
-    this.conflictNotice = null;
+    const body = this.body();
     try {
-      const created = await post("/api/v1/connections", this.body(), { revision: this.revision });
-      const place = connectionPath({ user: created.user ?? "default", id: created.id ?? idOf(this.body().name) });
-      navigate(`${place}?created=yes`);
+      const created = await change((revision) => post("/api/v1/connections", body, { revision }), this.before);
+      if (!created) return false;
+      navigate(`${connectionPath(created)}?created=yes`);
       return true;
     } catch (error) {
-      if (error.status === 412) return this.conflict(error);
       if (error.status !== 422) throw error;
       this.refuse(error.problem.problems ?? [{ what: error.message }]);
       return false;
     }
-  }
-
-  /** Somebody changed the files meanwhile: what was typed stays, and the next attempt is over what they are now. */
-  conflict(error) {
-    this.revision = error.problem.revision;
-    const stays = { what: "nothing was written, and what you typed is still here", hint: "look whether it is still right, and create it again" };
-    const detail = "The configuration was changed meanwhile, by another page or in the files";
-    this.conflictNotice = formError({ detail, problems: [stays] });
-    this.dialog.setError(this.conflictNotice);
-    this.check();
-    return false;
   }
 
   show() {
@@ -165,14 +159,15 @@ class Form {
       replace(this.preview, h("p", { class: "muted" }, "Choose both devices to see the topics that they will have."));
       return;
     }
-    const id = idOf(this.body().name);
+    const { name, id = idOf(name) } = this.body();
+    this.fields.id.input.placeholder = idOf(name) ?? "";
     if (!id) {
-      replace(this.preview, h("p", { class: "muted" }, "The name needs a letter or digit (A-Z a-z 0-9): the id is made of it."));
+      replace(this.preview, h("p", { class: "muted" }, "No id can be made of this name: write one of A-Z a-z 0-9 _ -."));
       return;
     }
     const connection = { user: from.user, id };
     const line = (end, peer) => h("tr", null,
-      h("th", { scope: "row" }, h("bdi", null, visible(end.name))),
+      h("th", { scope: "row" }, named(end.name)),
       h("td", null, h("code", null, topicsOf(connection, end, peer).publish)),
       h("td", null, h("code", null, topicsOf(connection, end, peer).subscribe)));
     const head = ["Device", "publishes to", "subscribes to"].map((text) => h("th", { scope: "col" }, text));

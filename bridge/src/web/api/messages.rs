@@ -49,7 +49,8 @@ async fn show(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     if !MINUTES.contains(&minutes) {
         let what = "messages are shown for 1 to 30 minutes";
-        let problems = json!([{ "field": "minutes", "what": what, "hint": "" }]);
+        let hint = "write a whole number of minutes";
+        let problems = json!([{ "field": "minutes", "what": what, "hint": hint }]);
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what).with("problems", problems));
     }
     let configuration = web.bridge.configuration.load();
@@ -83,7 +84,7 @@ async fn follow(
     let key = find(&web.bridge.configuration.load().registry, &user, &id)?.full_id();
     let ends = {
         let web = Arc::clone(&web);
-        async move { visitor.is_over(&web).await }
+        async move { visitor.until_over(&web).await }
     };
     let reader = web.messages.open(&key, ends).map_err(|unshown| match unshown {
         Unshown::Off => {
