@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -88,7 +89,7 @@ impl Live {
 
     /// Looks, notes it for the history, and tells all pages what has changed. Blocks.
     pub(super) fn look(&self, looker: &mut Looker) -> Arc<Moment> {
-        let now = Instant::now();
+        let (now, before_look) = (Instant::now(), worked());
         let configuration = self.bridge.configuration.load_full();
         let Looker { gauges, meter, changes, history, last, due } = looker;
         let before = last.take().map(|last| last.moment);
@@ -127,9 +128,14 @@ impl Live {
             changes.clear();
         }
         *last = Some(Last { moment: Arc::clone(&moment), configuration });
-        *due = now + SHORTEST.max(now.elapsed() * SHARE);
+        *due = now + SHORTEST.max(worked().saturating_sub(before_look) * SHARE);
         moment
     }
+}
+
+/// How long this thread has had a core: what looking costs, however busy the machine is with other things.
+fn worked() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 fn frame(event: &str, data: &impl Serialize) -> Vec<u8> {
