@@ -195,7 +195,7 @@ impl Listeners {
 
 impl Socket {
     fn open(service: Service, wanted: SocketAddr) -> Result<Self, ListenError> {
-        let (listener, address) = listen(service.name(), wanted)?;
+        let (listener, address) = listen(service.name(), wanted, None)?;
         Ok(Self { service, wanted, listener, address })
     }
 
@@ -212,18 +212,24 @@ impl Socket {
     }
 }
 
-/// A listener for what `name` says, and where it is.
+/// A listener for what `name` says, and where it is. What waits to be sent on each of its connections takes about
+/// `send_buffer` bytes at most, or as much as the system thinks best.
 ///
 /// # Errors
 /// It cannot be opened.
 pub(crate) fn listen(
     name: &'static str,
     wanted: SocketAddr,
+    send_buffer: Option<u32>,
 ) -> Result<(TcpListener, SocketAddr), ListenError> {
     let open = || {
         let socket = if wanted.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         // A port that was left a moment ago can be taken again.
         socket.set_reuseaddr(true)?;
+        if let Some(bytes) = send_buffer {
+            // Connections have it from their listener.
+            socket.set_send_buffer_size(bytes)?;
+        }
         socket.bind(wanted)?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use parking_lot::RwLock;
-use tokio::sync::mpsc::{self, Receiver, Sender, error::TryRecvError};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::{
     broker::Broker,
@@ -85,10 +85,7 @@ impl Tap {
 
     /// The next copy, if there is one.
     pub fn try_recv(&mut self) -> Option<TappedMessage> {
-        match self.copies.try_recv() {
-            Ok(copy) => Some(copy),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.copies.try_recv().ok()
     }
 
     /// How many messages had no room since the last call.

@@ -29,6 +29,9 @@ const browser = await chromium.launch({
   ],
 });
 
+/** Pixels of the highest picture: lists of what happens have no end. */
+const HIGHEST = 4000;
+
 /** Pages by number, each with cookies of its own. */
 const pages = [];
 
@@ -82,11 +85,19 @@ const orders = {
     await at(page).emulateMedia({ colorScheme: scheme, reducedMotion: "reduce" });
   },
 
-  /** All of the page; of one with a dialog what is in the window, as the rest cannot be reached. */
+  /** All of the page in a window as high as it is; of one with a dialog what is in the window, as the rest is out of reach. */
   async picture({ page, file }) {
+    const window = page.viewportSize();
     const hasDialog = (await page.locator("dialog[open]").count()) > 0;
-    if (!hasDialog) await page.evaluate(() => scrollTo(0, 0));
-    await page.screenshot({ path: file, fullPage: !hasDialog });
+    // What comes into sight may be higher than it was said to be.
+    for (let tries = 0; !hasDialog && tries < 5; tries += 1) {
+      const height = Math.min(HIGHEST, await page.evaluate(() => document.documentElement.scrollHeight));
+      if (height <= page.viewportSize().height) break;
+      await page.setViewportSize({ width: window.width, height });
+      await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    }
+    await page.screenshot({ path: file });
+    await page.setViewportSize(window);
   },
 
   /** What keeps people out, by axe's rules for WCAG 2.2 at level AA. */

@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use crate::{Bridge, World, browser::modules};
 
 /// How long anything on a page may take: other tests run on the same machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The button on the door.
 pub const LOG_IN: &str = "role=button[name=\"Log in\"]";

@@ -117,6 +117,27 @@ fn the_report_for_programs_tells_everything() {
 }
 
 #[test]
+fn how_long_messages_take_is_told_once_the_other_end_has_acknowledged_one() {
+    let bridge = two_users().start();
+    let [from, to] = ends(&bridge);
+    assert_eq!(status(&bridge)["connections"][0]["from_to"]["latency"], Value::Null);
+    let mut hears = bridge.connect(V5, &to);
+    hears.subscribe(&to.subscribe, 2);
+    let mut says = bridge.connect(V5, &from);
+    for qos in [1, 2] {
+        says.publish(&from.publish, "x", qos);
+        hears.expect_message();
+    }
+    let told = |status: &Value| status["connections"][0]["from_to"]["latency"].clone();
+    let latency = told(&wait_until(&bridge, |status| !told(status).is_null()));
+    let [last, mean, max] = ["last", "mean", "max"].map(|which| latency[which].as_f64().unwrap());
+    assert!(0.0 < last && last <= max && mean <= max, "{latency}");
+    assert_eq!(status(&bridge)["connections"][0]["to_from"]["latency"], Value::Null);
+    let text = succeeded(&bridge.world().run(&["connections", "connection-1"]));
+    assert!(text.contains(" ms on average and ") && text.contains("latency    not known yet"), "{text}");
+}
+
+#[test]
 fn nothing_of_the_self_test_is_counted() {
     let bridge = two_users().start();
     let status = status(&bridge);

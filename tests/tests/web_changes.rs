@@ -295,11 +295,32 @@ fn a_directory_that_cannot_be_written_is_told_with_what_to_do() {
     make_read_only(&config);
     let detail = http.post("/api/v1/devices", &json!({ "code": 8 })).expect(409).json()["detail"].clone();
     let detail = detail.as_str().unwrap();
-    for words in ["the bridge may not write ", "/devices.json: ", "ReadWritePaths=", "nothing was changed"] {
+    for words in ["the bridge may not write ", "/devices.json: ", "deploy/README.md", "nothing was changed"] {
         assert!(detail.contains(words), "{detail}");
     }
     http.post("/api/v1/devices?dry_run=true", &json!({ "code": 8 })).expect(204);
     assert_eq!(files(&bridge), before);
+}
+
+#[test]
+fn a_change_that_cannot_be_taken_up_is_told_with_what_stands_in_the_file() {
+    let (bridge, http) = start(world());
+    http.post("/api/v1/devices", &json!({ "code": 3 })).expect(201);
+    // Where a directory has to be made.
+    let obstacle = bridge.world().data().join("credentials");
+    fs::remove_dir_all(&obstacle).unwrap();
+    fs::write(&obstacle, "").unwrap();
+    let refused = http.post("/api/v1/connections", &json!({ "from": 1, "to": 3 })).expect(500).json();
+    assert!(refused["written"][0].as_str().unwrap().ends_with("/connections.json"), "{refused}");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("holds the change, but the running bridge"),
+        "{refused}"
+    );
+    bridge.says(&["a change was tried by the administrator at 127.0.0.1: ", "holds the change"]);
+    assert!(files(&bridge)[1].contains("\"One - 3\""));
+    fs::remove_file(&obstacle).unwrap();
+    bridge.after("configuration reloaded: connection added: default/one-3", || bridge.reload());
+    downloaded(&bridge, &http, "one-3", "to");
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn the_last_hour_is_remembered() {
     let device = moved("/api/v1/devices/default.4569/history", "received");
     assert_eq!(device["interval"], 30);
     let connection = moved("/api/v1/connections/default/connection-1/history", "from_to");
-    assert_eq!(connection["to_from"], json!([0.0]));
+    assert!(connection["to_from"].as_array().unwrap().iter().all(|value| value == 0.0), "{connection}");
 }
 
 #[test]

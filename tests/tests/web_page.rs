@@ -80,7 +80,7 @@ fn what_is_made_on_the_page_works_until_it_is_deleted_there() {
     listener.expect(r#"{"on":true}"#);
     visitor.sees(".message:has-text(\"default/kitchen/77/light\"):has-text(\"\\\"on\\\": true\")");
     visitor.sees("role=region[name=\"Lamp to Switch\"] >> text=1 message");
-    visitor.sees("role=region[name=\"Switch to Lamp\"] >> text=0 messages");
+    visitor.sees("role=region[name=\"Switch to Lamp\"] >> text=none");
     visitor.clicks("role=button[name=\"Stop showing\"]");
     visitor.sees("role=button[name=\"Show messages …\"]");
     visitor.clicks("role=region[name=\"Credentials of Lamp\"] >> role=button[name=\"QR code\"]");
@@ -194,7 +194,7 @@ fn a_page_knows_when_its_bridge_is_away_and_back() {
     visitor.sees("header >> text=Live");
     let web = bridge.web.unwrap().to_string();
     let world = world_of(bridge).env("IOR_BRIDGE__WEB__LISTEN", &web);
-    visitor.sees("text=The connection to the bridge is lost.");
+    visitor.sees("text=The connection to the bridge is lost");
     visitor.forgives("ERR_CONNECTION_REFUSED");
     let bridge = world.start();
     // Sessions are kept in memory: whoever was logged in logs in again, and is where he was.

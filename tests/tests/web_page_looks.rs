@@ -146,6 +146,7 @@ fn a_keyboard_is_enough() {
     visitor.types("99");
     visitor.presses("Enter");
     visitor.sees("role=dialog >> text=99 is added");
+    visitor.tabs_to("role=button[name=\"Connect it\"]");
     visitor.presses("Enter");
     visitor.sees("role=dialog >> role=combobox[name=\"From\"]");
     // The one that was added is chosen already; the focus is where the other is chosen.

@@ -10,7 +10,7 @@ import { setTime, timeAgo } from "./parts.js";
 import { askForMinute, minuteOf } from "./rates.js";
 import { state } from "./state.js";
 import { shownMark } from "./shown-mark.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /**
  * Rates below this all look small: a line that fills its place for a message a minute would say too much.
@@ -29,7 +29,7 @@ export class ConnectionCard {
     this.ends = { from: endOf(connection, "from"), to: endOf(connection, "to") };
     this.ways = DIRECTIONS.map(({ way, hearer }) => new Way(connection, way, hearer));
     this.mark = shownMark();
-    const name = h("bdi", null, visible(connection.name));
+    const name = named(connection.name);
     const end = (end) => h("div", { class: "card-end" }, this.ends[end].element, downloadLink(connection, end));
     this.element = h("article", { class: "card connection-card" },
       h("header", { class: "card-head" },
@@ -88,7 +88,7 @@ class Way {
     this.element = h("div", { class: `way series-${way === "from_to" ? 1 : 2}` },
       h("p", { class: "way-head" },
         h("span", { class: "way-arrow", "aria-hidden": "true" }, way === "from_to" ? "→" : "←"),
-        h("span", { class: "way-to" }, "to ", h("bdi", null, visible(connection[hearer].name))),
+        h("span", { class: "way-to" }, "to ", named(connection[hearer].name)),
         h("span", { class: "way-rate" }, this.rate, " msg/s")),
       this.line,
       h("p", { class: "way-foot" },

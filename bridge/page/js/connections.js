@@ -4,7 +4,7 @@ import { h, setAttribute, setText } from "./dom.js";
 import { NOTHING, bytes, count, plural, rateNumber } from "./format.js";
 import { deviceState } from "./parts.js";
 import { state } from "./state.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /** The two directions of a connection: the end that tells, and the one that hears. */
 export const DIRECTIONS = [
@@ -41,7 +41,7 @@ export function endOf(connection, end) {
   const word = h("span", { class: "end-word" });
   const element = h("div", { class: "end" },
     h("span", { class: "end-side" }, end === "from" ? "From" : "To"),
-    h("a", { class: "end-name", href: `/devices/${encodeURIComponent(username)}` }, dot, h("bdi", null, visible(name))),
+    h("a", { class: "end-name", href: `/devices/${encodeURIComponent(username)}` }, dot, named(name)),
     h("span", { class: "end-code" }, h("code", null, String(code)), " · ", word));
   const update = () => {
     const device = state.device(username);

@@ -1,6 +1,7 @@
 // The dialog that connects two devices.
 
 import { ApiError, post } from "./api.js";
+import { change, seen } from "./changes.js";
 import { connectionPath, topicsOf } from "./connections.js";
 import { devicePicker } from "./device-picker.js";
 import { formError, openDialog, sentence } from "./dialog.js";
@@ -8,7 +9,7 @@ import { h, replace } from "./dom.js";
 import { field } from "./parts.js";
 import { navigate } from "./router.js";
 import { state } from "./state.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /** Milliseconds without a key before the bridge is asked whether it would do. */
 const PAUSE = 250;
@@ -37,9 +38,7 @@ class Form {
     this.preview = h("div", { class: "preview" });
     this.isNamed = false;
     this.asked = 0;
-    this.conflictNotice = null;
-    // What is written is written over this state of the files, not over whatever they are by then.
-    this.revision = state.current.revision;
+    this.before = seen();
   }
 
   open(from) {
@@ -123,7 +122,7 @@ class Form {
     }
     const others = problems.filter((problem) => !fieldOf(problem));
     const refusal = others.length ? formError({ detail: "This connection cannot be created", problems: others }) : null;
-    this.dialog.setError(refusal ?? this.conflictNotice);
+    this.dialog.setError(refusal);
   }
 
   async create() {
@@ -134,29 +133,17 @@ class Form {
       this.fields[missing[0]].input.focus();
       return false;
     }
-    this.conflictNotice = null;
+    const body = this.body();
     try {
-      const created = await post("/api/v1/connections", this.body(), { revision: this.revision });
-      const place = connectionPath({ user: created.user ?? "default", id: created.id ?? idOf(this.body().name) });
-      navigate(`${place}?created=yes`);
+      const created = await change((revision) => post("/api/v1/connections", body, { revision }), this.before);
+      if (!created) return false;
+      navigate(`${connectionPath(created)}?created=yes`);
       return true;
     } catch (error) {
-      if (error.status === 412) return this.conflict(error);
       if (error.status !== 422) throw error;
       this.refuse(error.problem.problems ?? [{ what: error.message }]);
       return false;
     }
-  }
-
-  /** Somebody changed the files meanwhile: what was typed stays, and the next attempt is over what they are now. */
-  conflict(error) {
-    this.revision = error.problem.revision;
-    const stays = { what: "nothing was written, and what you typed is still here", hint: "look whether it is still right, and create it again" };
-    const detail = "The configuration was changed meanwhile, by another page or in the files";
-    this.conflictNotice = formError({ detail, problems: [stays] });
-    this.dialog.setError(this.conflictNotice);
-    this.check();
-    return false;
   }
 
   show() {
@@ -172,7 +159,7 @@ class Form {
     }
     const connection = { user: from.user, id };
     const line = (end, peer) => h("tr", null,
-      h("th", { scope: "row" }, h("bdi", null, visible(end.name))),
+      h("th", { scope: "row" }, named(end.name)),
       h("td", null, h("code", null, topicsOf(connection, end, peer).publish)),
       h("td", null, h("code", null, topicsOf(connection, end, peer).subscribe)));
     const head = ["Device", "publishes to", "subscribes to"].map((text) => h("th", { scope: "col" }, text));

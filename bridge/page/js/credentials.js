@@ -7,7 +7,7 @@ import { h, replace } from "./dom.js";
 import { icon } from "./icons.js";
 import { copyButton } from "./parts.js";
 import { tabs } from "./tabs.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /**
  * The button that downloads the credential file of an end.
@@ -54,7 +54,7 @@ export function credentialCard(connection, end) {
   return h("section", { class: "card credential-card", "aria-label": `Credentials of ${name}` },
     h("header", { class: "card-head" },
       h("div", { class: "card-title" },
-        h("h3", null, h("bdi", null, visible(name))),
+        h("h3", null, named(name)),
         h("p", { class: "card-id" }, end === "from" ? "From" : "To", " · ", h("code", null, String(code)), " · logs in as ",
           h("code", null, usernameOf(connection, connection[end]))))),
     h("div", { class: "actions" }, downloadLink(connection, end, "Download file"), qr, more),

@@ -1,11 +1,11 @@
 // Asks before a connection is deleted, and says what is lost with it.
 
 import { apiPath, get, remove } from "./api.js";
+import { change, seen } from "./changes.js";
 import { DIRECTIONS, trafficOf } from "./connections.js";
 import { confirmDialog, toast } from "./dialog.js";
 import { h } from "./dom.js";
-import { state } from "./state.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /**
  * @param {Object} connection as the state has it
@@ -13,9 +13,8 @@ import { visible } from "./visible.js";
  */
 export async function deleteConnection(connection) {
   const { user, id, name, from, to } = connection;
-  const nameOf = (end) => h("b", null, h("bdi", null, visible(end.name)));
-  // The revision is the one that was seen with the question: a file that was changed since is not touched.
-  let { revision } = state.current;
+  const nameOf = (end) => h("b", null, named(end.name));
+  const before = seen();
   const waiting = DIRECTIONS.filter(({ way }) => connection[way]?.waiting.messages)
     .map(({ way, hearer }) => h("li", null, `${trafficOf(connection[way].waiting)} that wait for `, nameOf(connection[hearer])));
   const file = (end) => h("code", null, `${id}-${end}.json`);
@@ -25,18 +24,18 @@ export async function deleteConnection(connection) {
       waiting,
       h("li", null, "retained messages and wills of both ends under its topics"),
       h("li", null, "its credentials: ", file("from"), " and ", file("to"), " are of no use any more")),
-    h("p", { class: "muted" }, waiting.length ? null : "No messages are queued now. ", "Both devices stay, and so do their other connections."),
+    h("p", { class: "muted" },
+      waiting.length ? null : "No messages are queued now. ",
+      "Both devices stay, and so do their other connections."),
   ];
   const run = async () => {
     try {
-      await remove(apiPath("connections", user, id), { revision });
+      return await change((revision) => remove(apiPath("connections", user, id), { revision }), before);
     } catch (error) {
-      // Whoever reads that it was changed, and deletes it all the same, means what is there now.
-      if (error.status === 412) revision = error.problem.revision;
       // Somebody else deleted it: that is what was wanted.
       if (error.status !== 404 || (await isThere(user, id))) throw error;
+      return true;
     }
-    return true;
   };
   const isGone = Boolean(await confirmDialog({ title: `Delete ${name}?`, body, action: "Delete", danger: true, run }));
   if (isGone) toast(`${name} was deleted.`);

@@ -2,7 +2,7 @@
 
 import { h, replace, setAttribute } from "./dom.js";
 import { deviceState, status } from "./parts.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /** How many are offered at once; more are found by typing more. */
 const MOST = 50;
@@ -54,8 +54,8 @@ export function devicePicker({ devices, onChoice }) {
       choose(device);
     };
     return h("li", { class: "picker-option", role: "option", id: `${id}-${index}`, "aria-selected": "false", onpointerdown },
-      h("span", { class: "picker-name" }, h("bdi", null, visible(device.name)), " ", h("code", null, String(device.code))),
-      h("span", { class: "picker-about" }, h("bdi", null, visible(device.type)), status(...deviceState(device))));
+      h("span", { class: "picker-name" }, named(device.name), " ", h("code", null, String(device.code))),
+      h("span", { class: "picker-about" }, named(device.type), status(...deviceState(device))));
   }
 
   function close() {
@@ -96,7 +96,8 @@ export function devicePicker({ devices, onChoice }) {
   function leave() {
     if (!chosen && input.value.trim()) {
       const typed = input.value.trim().toLowerCase();
-      const exact = devices().filter(({ name, code, username }) => [name, String(code), username].some((text) => text.toLowerCase() === typed));
+      const isIt = (text) => String(text).toLowerCase() === typed;
+      const exact = devices().filter(({ name, code, username }) => [name, code, username].some(isIt));
       if (exact.length === 1) choose(exact[0]);
     }
     close();

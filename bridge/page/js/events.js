@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { clock, moment, now } from "./format.js";
-import { visible } from "./visible.js";
+import { named, visible } from "./visible.js";
 
 /** Kinds of events: the word for each, and how it is marked. */
 export const KINDS = {
@@ -63,12 +63,10 @@ function when(time) {
 function words({ text, username, device, connection }) {
   // Only a device that is known has a page; another's user name is what a stranger sent.
   const about = device
-    ? { name: device, link: h("a", { href: `/devices/${encodeURIComponent(username)}` }, h("bdi", null, visible(device))) }
+    ? { name: device, link: h("a", { href: `/devices/${encodeURIComponent(username)}` }, named(device)) }
     : username && { name: username, link: h("bdi", { class: "log-user" }, visible(username)) };
-  const place = connection && {
-    name: connection,
-    link: h("a", { class: "log-connection", href: `/connections/${connection.split("/").map(encodeURIComponent).join("/")}` }, visible(connection)),
-  };
+  const href = `/connections/${connection?.split("/").map(encodeURIComponent).join("/")}`;
+  const place = connection && { name: connection, link: h("a", { class: "log-connection", href }, visible(connection)) };
   const parts = [about, place].filter(Boolean).reduce(withLink, [text]);
   return [
     about && !parts.includes(about.link) ? [about.link, " "] : null,

@@ -4,7 +4,7 @@ import { h, replace, setText } from "./dom.js";
 import { bytes, moment, plural } from "./format.js";
 import { hexDump, readPayload } from "./payload.js";
 import { copyButton } from "./parts.js";
-import { visible } from "./visible.js";
+import { named, visible } from "./visible.js";
 
 /** At most so many are kept. */
 const MOST = 500;
@@ -41,7 +41,7 @@ export class MessageList {
     cancelAnimationFrame(this.frame);
   }
 
-  /** @param {Object} message as the API tells it */
+  /** @param {Object} message as the API tells it, or `{leftOut}`: how many were not told */
   take(message) {
     if (this.isPaused) {
       this.waiting = [...this.waiting, message].slice(-MOST);
@@ -103,6 +103,7 @@ export class MessageList {
   }
 
   row(message) {
+    if (message.leftOut) return leftOut(message.leftOut);
     const { user, from, to } = this.connection;
     const isForth = message.from === `${user}.${from.code}`;
     const [teller, hearer] = isForth ? [from, to] : [to, from];
@@ -112,12 +113,20 @@ export class MessageList {
     return h("li", { class: `message series-${isForth ? 1 : 2}` },
       h("header", { class: "message-head" },
         h("time", { datetime: message.time, title: moment(message.time) }, timeWithMs(message.time)),
-        h("span", { class: "message-way" }, h("bdi", null, visible(teller.name)), h("span", { class: "message-arrow" }, " → "), h("bdi", null, visible(hearer.name))),
-        h("span", { class: "message-marks" }, marks.filter(Boolean).map((mark) => h("span", { class: "badge" }, visible(String(mark))))),
+        h("span", { class: "message-way" }, named(teller.name), h("span", { class: "message-arrow" }, " → "), named(hearer.name)),
+        h("span", { class: "message-marks" }, marks.filter(Boolean).map((mark) => h("span", { class: "badge" }, visible(mark)))),
         whole === null ? null : copyButton(() => whole, "Copy the payload")),
-      h("p", { class: "message-topic" }, h("code", null, h("bdi", null, visible(message.topic)))),
+      h("p", { class: "message-topic" }, h("code", null, named(beginning(message.topic)))),
       whole === null ? h("p", { class: "muted message-empty" }, "empty payload") : payloadOf(payload, kind, whole));
   }
+}
+
+function leftOut(number) {
+  return h("li", { class: "message-left-out" }, `${plural(number, "message")} left out here: more came than can be shown.`);
+}
+
+function beginning(topic) {
+  return topic.length > SHORT.characters ? `${topic.slice(0, SHORT.characters)}… (${plural(topic.length, "character")})` : topic;
 }
 
 /** How a payload is shown, and all that is shown of it; null if it is empty. */

@@ -5,7 +5,7 @@ import { confirmDialog, formError } from "./dialog.js";
 import { h, replace, setText } from "./dom.js";
 import { count } from "./format.js";
 import { MessageList } from "./message-list.js";
-import { countdown, secondsLeft } from "./shown-mark.js";
+import { countdown, eachSecond, secondsLeft } from "./shown-mark.js";
 import { state } from "./state.js";
 
 const MINUTES = [1, 5, 15, 30];
@@ -29,7 +29,7 @@ export class MessageView {
       this.errors, this.control, this.list.element);
     this.isOn = null;
     this.end = state.onChange(() => this.take(state.connection(this.key)?.messages_shown_until));
-    this.timer = setInterval(() => this.tick(), 1000);
+    this.endTicks = eachSecond(() => this.tick());
     // A browser has few connections to one host: pages that nobody looks at leave them to the others.
     this.seen = () => (this.isOn && !document.hidden ? this.listen() : this.close());
     document.addEventListener("visibilitychange", this.seen);
@@ -40,7 +40,7 @@ export class MessageView {
   /** Ends what this page has opened; what was turned on stays on until its time is over. */
   leave() {
     this.end();
-    clearInterval(this.timer);
+    this.endTicks();
     document.removeEventListener("visibilitychange", this.seen);
     this.close();
     this.list.leave();
@@ -82,13 +82,14 @@ export class MessageView {
   }
 
   shown() {
-    return h("div", { class: "shown-bar", role: "group", "aria-label": "Message view" },
-      h("p", null, h("span", { class: "recording", "aria-hidden": "true" }), "Messages are shown to you and all administrators for ", this.left, "."),
+    const bar = h("div", { class: "shown-bar", role: "group", "aria-label": "Message view" },
+      h("p", null, h("span", { class: "recording", "aria-hidden": "true" }), "Messages are shown for ", this.left, " more."),
       h("div", { class: "actions" },
         h("button", { class: "button", type: "button", onclick: () => this.turnOff() }, "Stop showing"),
         this.pause,
         h("button", { class: "button", type: "button", onclick: () => this.list.clear() }, "Clear"),
         this.list.formatChoice()));
+    return [bar, h("p", { class: "muted messages-none" }, "No message has passed since. What comes appears here at once.")];
   }
 
   async ask() {
@@ -103,7 +104,7 @@ export class MessageView {
     await confirmDialog({
       title: `Show the messages of ${this.name}?`,
       body: [
-        h("p", null, "Topics and payloads will be shown on this page as they pass. Nothing is recorded; who has this page open sees them."),
+        h("p", null, "Topics and payloads will be shown on this page as they pass. Nothing of them is recorded."),
         h("p", null, "It is written to the log and shown as an event, and a mark with the time that is left stands on every page."),
         h("fieldset", { class: "choices" }, h("legend", null, "For how long"), choices),
       ],
@@ -129,6 +130,7 @@ export class MessageView {
     const source = new EventSource(this.path);
     this.source = source;
     source.addEventListener("message", (event) => this.list.take(JSON.parse(event.data)));
+    source.addEventListener("left_out", (event) => this.list.take({ leftOut: JSON.parse(event.data).count }));
     source.addEventListener("end", () => source === this.source && this.take(null));
     source.onerror = () => {
       // The browser tries again by itself, unless the bridge has said no.

@@ -5,10 +5,11 @@ import { h, replace, setAttribute, setText } from "./dom.js";
 import { now } from "./format.js";
 import { icon } from "./icons.js";
 import { state } from "./state.js";
-import { visible } from "./visible.js";
+import { named } from "./visible.js";
 
 /** Marks that are shown now; those that have left the page are forgotten at the next second. */
 const marks = new Set();
+const listeners = new Set();
 
 /**
  * A mark with the time that is left, nothing while there is none.
@@ -52,16 +53,17 @@ export function shownNow() {
       keys = now;
       element.hidden = shown.length === 0;
       setAttribute(element, "href", shown.length === 1 ? connectionPath(shown[0]) : "/connections");
-      replace(words, shown.length === 1 ? ["Messages of ", h("bdi", null, visible(shown[0].name)), " shown"] : `Messages of ${shown.length} connections shown`);
+      const of = shown.length === 1 ? named(shown[0].name) : `${shown.length} connections`;
+      replace(words, "Messages of ", of, " shown");
     }
     setText(left, countdown(Math.max(...shown.map((connection) => secondsLeft(connection.messages_shown_until)), 0)));
   };
   const end = state.onChange(update);
-  const timer = setInterval(update, 1000);
+  const endTicks = eachSecond(update);
   update();
   const leave = () => {
     end();
-    clearInterval(timer);
+    endTicks();
   };
   return { element, leave };
 }
@@ -74,4 +76,13 @@ function tick(mark) {
   if (seconds === 0 || (mark.hasBeenSeen && !mark.element.isConnected)) marks.delete(mark);
 }
 
-setInterval(() => marks.forEach(tick), 1000);
+/** All countdowns change at the same moment. @param {function()} fn @returns {function()} ends it */
+export function eachSecond(fn) {
+  listeners.add(fn);
+  return () => listeners.delete(fn);
+}
+
+setInterval(() => {
+  marks.forEach(tick);
+  listeners.forEach((fn) => fn());
+}, 1000);

@@ -37,5 +37,6 @@ export function tabs(items, label) {
   }
 
   choose(0);
-  return h("div", { class: "tabs" }, h("div", { class: "tab-list", role: "tablist", "aria-label": label, onkeydown: press }, buttons), panel);
+  const list = h("div", { class: "tab-list", role: "tablist", "aria-label": label, onkeydown: press }, buttons);
+  return h("div", { class: "tabs" }, list, panel);
 }

@@ -21,3 +21,11 @@ export function visible(text) {
   if (from < text.length) parts.push(text.slice(from));
   return parts;
 }
+
+/**
+ * A name among other words: whichever way it is written, they stay where they are.
+ * @param {string} text
+ */
+export function named(text) {
+  return h("bdi", null, visible(text));
+}

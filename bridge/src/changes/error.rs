@@ -81,6 +81,15 @@ impl EditError {
         }
     }
 
+    /// Whether the files hold the change, or a part of it.
+    pub(crate) fn has_written(&self) -> bool {
+        match self {
+            Self::NotTakenUp { .. } => true,
+            Self::CannotWrite { written, .. } => !written.is_empty(),
+            _ => false,
+        }
+    }
+
     /// Whether somebody else changed the files meanwhile.
     pub(crate) fn is_conflict(&self) -> bool {
         match self {

@@ -10,10 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Problem, Web, input::Seen, refusal};
+use super::{Problem, Web, auth::Visitor, input::Seen, refusal};
 use crate::{
     changes::{Done, Draft, Edit, EditError},
     registry::Registry,
+    report::Event,
 };
 
 /// How long a change waits for others, and for commands.
@@ -33,22 +34,25 @@ impl Changes {
     }
 
     /// Changes the configuration, and has it taken up, whether or not whoever asks waits until it is. `change` makes the change
-    /// of the draft, and gives what `tell` needs to say what was done.
+    /// of the draft, and gives what `tell` needs to say what the visitor did, if anything.
     ///
     /// # Errors
     /// Nothing was changed, unless the problem says so.
     pub(super) async fn make<T: Send + 'static>(
         web: &Arc<Web>,
+        visitor: Visitor,
         seen: Seen,
         change: impl FnOnce(&mut Draft) -> Result<T, Problem> + Send + 'static,
-        tell: impl FnOnce(&Web, &Done, &T) + Send + 'static,
+        tell: impl FnOnce(&Visitor, &Done, &T) -> Option<Event> + Send + 'static,
     ) -> Result<(Done, T), Problem> {
         let web = Arc::clone(web);
         let made = tokio::spawn(async move {
             let _place = web.changes.places.try_acquire().map_err(|_| busy())?;
             let _turn = timeout(PATIENCE, web.changes.turn.lock()).await.map_err(|_| busy())?;
-            let (done, made) = web.change(&seen, change).await?;
-            tell(&web, &done, &made);
+            let (done, made) = web.change(&visitor, &seen, change).await?;
+            if let Some(event) = tell(&visitor, &done, &made) {
+                web.note(event);
+            }
             Ok((done, made))
         });
         // It panics in no case that is known.
@@ -79,6 +83,7 @@ impl Changes {
 impl Web {
     async fn change<T>(
         &self,
+        visitor: &Visitor,
         seen: &Seen,
         change: impl FnOnce(&mut Draft) -> Result<T, Problem>,
     ) -> Result<(Done, T), Problem> {
@@ -88,11 +93,16 @@ impl Web {
         let made = block_in_place(|| change(&mut edit.draft))?;
         match edit.finish_within(Arc::clone(&self.bridge)).await {
             Ok(done) => Ok((done, made)),
-            Err(error) if error.is_conflict() && !seen.is_any() => {
+            Err(error) if error.is_conflict() && !error.has_written() && !seen.is_any() => {
                 let now = block_in_place(|| Registry::load_revision(&dir));
                 Err(now.map_or(error, |(_, revision)| EditError::OtherRevision(revision)).into())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                if error.has_written() {
+                    self.note(Event::of_page(format!("{}: {error}", visitor.did("a change was tried"))));
+                }
+                Err(error.into())
+            }
         }
     }
 }

@@ -116,12 +116,12 @@ fn cannot_write(path: &Path, error: &io::Error, written: &[PathBuf]) -> String {
     let dir = place.parent().unwrap_or(Path::new("/")).display();
     let advice = match error.kind() {
         ErrorKind::PermissionDenied => format!(
-            "; give that user the directory (sudo chown -R ior-bridge: {dir} under systemd), or make the change with a command \
-             as a user who may: sudo ior-bridge --help"
+            "; give {dir} to the user of the bridge, or make the change with a command as a user who may (sudo ior-bridge --help)"
         ),
         ErrorKind::ReadOnlyFilesystem => format!(
-            "; if the unit keeps it read-only, add ReadWritePaths={dir} with `sudo systemctl edit ior-bridge` and restart it; \
-             or make the change with a command as a user who may: sudo ior-bridge --help"
+            "; {dir} is read-only for the bridge: as a service it may write into the directory registry beside its configuration \
+             only, so put the file there and link to it, as deploy/README.md says, or make the change with a command as root \
+             (sudo ior-bridge --help)"
         ),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; the disk is full: make room there".to_owned(),
         _ => String::new(),

@@ -33,6 +33,9 @@ use crate::{
 const CONNECTIONS: usize = 256;
 /// How long a client has for its TLS handshake, and for the head of each request; also how long it may be idle.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes that wait in the system to be sent to a client: a page that reads slowly shall fall behind, where it is shown
+/// everything anew, rather than hold megabytes of what is over.
+const SEND_BUFFER: u32 = 128 << 10;
 /// How long a client may take nothing of its answer.
 const READING_TIME: Duration = Duration::from_secs(30);
 /// Longest head of a request, in bytes.
@@ -111,14 +114,14 @@ impl Site {
             self.close().await;
             return Ok(());
         };
-        let opened = match listen("web", wanted) {
+        let opened = match open(wanted) {
             // Its own listener may be in the way.
             Err(_) if self.served.as_ref().is_some_and(|served| served.address.port() == wanted.port()) => {
                 let before = self.served.as_ref().map(|served| (served.wanted, served.address));
                 self.close().await;
-                listen("web", wanted).inspect_err(|_| {
+                open(wanted).inspect_err(|_| {
                     if let Some((wanted, address)) = before
-                        && let Ok((listener, address)) = listen("web", address)
+                        && let Ok((listener, address)) = open(address)
                     {
                         self.serve(listener, wanted, address);
                     }
@@ -150,6 +153,10 @@ impl Site {
         let accept = tokio::spawn(accept(listener, desk, Arc::clone(&self.places)));
         self.served = Some(Served { wanted, address, accept });
     }
+}
+
+fn open(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    listen("web", wanted, Some(SEND_BUFFER))
 }
 
 /// What the connections of one listener share.

@@ -13,7 +13,7 @@ import { copyButton, empty, setTime, timeAgo, viewHead } from "../parts.js";
 import { navigate, setQuery, setTitle } from "../router.js";
 import { shownMark } from "../shown-mark.js";
 import { state } from "../state.js";
-import { visible } from "../visible.js";
+import { named } from "../visible.js";
 
 const EVENTS = 100;
 /** Milliseconds between two looks at the history, which has a value each half minute. */
@@ -49,7 +49,8 @@ function gone(key) {
   setTitle("No such connection");
   const element = h("div", null,
     viewHead("No such connection", { back: BACK }),
-    empty("It is not there", `There is no connection ${key}, or not any more.`, h("a", { class: "button", href: "/connections" }, "All connections")));
+    empty("It is not there", `There is no connection ${key}, or not any more.`,
+      h("a", { class: "button", href: "/connections" }, "All connections")));
   return { element, update() {}, leave() {} };
 }
 
@@ -77,7 +78,7 @@ function page(connection, isCreated) {
     h("div", { class: "two" }, ["from", "to"].map((end) => credentialCard(connection, end))));
   const traffic = h("div", { class: "two" }, ways.map((way) => way.element));
   const element = h("div", null,
-    viewHead(h("bdi", null, visible(connection.name)), {
+    viewHead(named(connection.name), {
       back: BACK,
       lead: h("code", null, connection.key),
       actions: [mark.element, h("button", { class: "button button-danger", type: "button", onclick: remove }, "Delete …")],
@@ -86,7 +87,9 @@ function page(connection, isCreated) {
     h("section", { class: "card ends-card", "aria-label": "Devices" }, ends.map((end) => end.element)),
     // Of a new one, there is no traffic to be seen yet.
     isCreated ? [credentials, traffic] : [traffic, credentials],
-    h("section", { class: "section" }, h("h2", null, "Topics"), h("div", { class: "two" }, topicCard(connection, "from", "to"), topicCard(connection, "to", "from"))),
+    h("section", { class: "section" },
+      h("h2", null, "Topics"),
+      h("div", { class: "two" }, topicCard(connection, "from", "to"), topicCard(connection, "to", "from"))),
     messages.element,
     h("section", { class: "card card-list" },
       h("header", { class: "card-head" }, h("h2", null, "Last events"),
@@ -105,7 +108,7 @@ function page(connection, isCreated) {
 function created(connection) {
   // A reload shows the page as it is for everybody.
   setQuery({ created: null });
-  const [from, to] = ["from", "to"].map((end) => h("b", null, h("bdi", null, visible(connection[end].name))));
+  const [from, to] = ["from", "to"].map((end) => h("b", null, named(connection[end].name)));
   return h("div", { class: "notice notice-online", role: "status" },
     h("p", { class: "notice-title" }, "The connection is ready."),
     h("p", null, "Hand ", from, " and ", to, " their credentials, below: as soon as both use them, they can talk."));
@@ -115,7 +118,7 @@ function created(connection) {
 class WayCard {
   constructor(connection, { way, teller, hearer }) {
     this.way = way;
-    const [from, to] = [teller, hearer].map((end) => h("bdi", null, visible(connection[end].name)));
+    const [from, to] = [teller, hearer].map((end) => named(connection[end].name));
     this.figures = Object.fromEntries(["rate", "published", "queued", "latency", "lost"].map((name) => [name, h("dd")]));
     this.last = timeAgo(null);
     this.name = `${connection[teller].name} to ${connection[hearer].name}`;
@@ -131,7 +134,8 @@ class WayCard {
   }
 
   data(values, interval, end) {
-    return { series: [{ name: "Messages", values }], interval, end, unit: "/s", label: `Messages per second from ${this.name}, the last hour`, max: 1 };
+    const label = `Messages per second from ${this.name}, the last hour`;
+    return { series: [{ name: "Messages", values }], interval, end, unit: "/s", label, max: 1 };
   }
 
   draw(history) {
@@ -189,6 +193,6 @@ function topicCard(connection, end, peer) {
   const row = (what, topic) => h("div", { class: "topic-row" },
     h("dt", null, what), h("dd", null, h("code", null, topic), copyButton(() => topic, `Copy the topic that ${name} ${what}`)));
   return h("section", { class: "card topic-card", "aria-label": `Topics of ${name}` },
-    h("h3", null, h("bdi", null, visible(name))),
+    h("h3", null, named(name)),
     h("dl", null, row("publishes to", publish), row("subscribes to", subscribe), row("hears of its peer's presence by", presence)));
 }

@@ -82,7 +82,8 @@ export default {
       const matching = all.filter((connection) => words.every((word) => textOf(connection).includes(word)));
       const elements = matching.sort(ORDERS[order].compare).map((connection) => cards.get(cardKey(connection)).element);
       placeIn(grid, elements);
-      setText(summary, all.length === matching.length ? plural(all.length, "connection") : `${matching.length} of ${plural(all.length, "connection")}`);
+      const number = plural(all.length, "connection");
+      setText(summary, all.length === matching.length ? number : `${matching.length} of ${number}`);
       if (all.length === 0) {
         replace(none, empty("No connections yet", "Two devices can exchange messages when there is a connection between them.",
           h("button", { class: "button button-primary", type: "button", onclick: create }, icon("plus"), "Create connection")));

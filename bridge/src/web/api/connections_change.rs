@@ -66,12 +66,11 @@ async fn add(
         Changes::try_out(&web, &seen, change)?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let (done, ()) = Changes::make(&web, seen, change, move |web, done, ()| {
-        if let Some(connection) = done.registry.connections().last() {
-            let [from, to] = End::BOTH.map(|end| done.registry.end(connection, end).label());
-            let what = format!("connection {} was added between {from} and {to}", connection.full_id());
-            web.note(Event::of_page(visitor.did(&what)).in_connection(connection.full_id()));
-        }
+    let (done, ()) = Changes::make(&web, visitor, seen, change, |visitor, done, ()| {
+        let connection = done.registry.connections().last()?;
+        let [from, to] = End::BOTH.map(|end| done.registry.end(connection, end).label());
+        let what = format!("connection {} was added between {from} and {to}", connection.full_id());
+        Some(Event::of_page(visitor.did(&what)).in_connection(connection.full_id()))
     })
     .await?;
     let connection = done.registry.connections().last().ok_or(EditError::Changed)?;
@@ -92,9 +91,9 @@ async fn remove(
         changes::remove(draft, &Removal::of_connection(index))?;
         Ok(full_id)
     };
-    let (done, full_id) = Changes::make(&web, seen, change, move |web, _, full_id: &String| {
+    let (done, full_id) = Changes::make(&web, visitor, seen, change, |visitor, _, full_id: &String| {
         let text = visitor.did(&format!("connection {full_id} was removed"));
-        web.note(Event::of_page(text).in_connection(full_id.clone()));
+        Some(Event::of_page(text).in_connection(full_id.clone()))
     })
     .await?;
     Ok(Json(json!({

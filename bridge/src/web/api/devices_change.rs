@@ -82,11 +82,10 @@ async fn add(
         Changes::try_out(&web, &seen, change)?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let (done, ()) = Changes::make(&web, seen, change, move |web, done, ()| {
-        if let Some(device) = done.registry.devices().last() {
-            let text = visitor.did(&format!("device {} was added", device.label()));
-            web.note(Event::of_page(text).about(device));
-        }
+    let (done, ()) = Changes::make(&web, visitor, seen, change, |visitor, done, ()| {
+        let device = done.registry.devices().last()?;
+        let text = visitor.did(&format!("device {} was added", device.label()));
+        Some(Event::of_page(text).about(device))
     })
     .await?;
     let device = done.registry.devices().last().ok_or(EditError::Changed)?;
@@ -107,13 +106,10 @@ async fn change(
         changes::change_device(draft, index, &wanted)?;
         Ok((index, draft.registry().devices()[index].clone()))
     };
-    let (done, (index, _)) = Changes::make(&web, seen, change, move |web, done, (index, before)| {
-        if let Some(device) = done.registry.devices().get(*index)
-            && device != before
-        {
-            let text = visitor.did(&format!("device {} {}", before.label(), became(before, device)));
-            web.note(Event::of_page(text).about(device));
-        }
+    let (done, (index, _)) = Changes::make(&web, visitor, seen, change, |visitor, done, (index, before)| {
+        let device = done.registry.devices().get(*index).filter(|device| *device != before)?;
+        let text = visitor.did(&format!("device {} {}", before.label(), became(before, device)));
+        Some(Event::of_page(text).about(device))
     })
     .await?;
     let device = done.registry.devices().get(index).ok_or(EditError::Changed)?;
@@ -131,11 +127,10 @@ async fn rotate(
         changes::rotate_device(draft, index)?;
         Ok(index)
     };
-    let (done, index) = Changes::make(&web, seen, change, move |web, done, index| {
-        if let Some(device) = done.registry.devices().get(*index) {
-            let what = format!("device {} was given a new password", device.label());
-            web.note(Event::of_page(visitor.did(&what)).about(device));
-        }
+    let (done, index) = Changes::make(&web, visitor, seen, change, |visitor, done, index| {
+        let device = done.registry.devices().get(*index)?;
+        let what = format!("device {} was given a new password", device.label());
+        Some(Event::of_page(visitor.did(&what)).about(device))
     })
     .await?;
     let device = done.registry.devices().get(index).ok_or(EditError::Changed)?;
@@ -161,14 +156,14 @@ async fn remove(
         Ok((before.devices()[index].clone(), removal.full_ids(&before)))
     };
     let (done, (device, connections)) =
-        Changes::make(&web, seen, change, move |web, _, (device, connections)| {
+        Changes::make(&web, visitor, seen, change, |visitor, _, (device, connections)| {
             let with = if connections.is_empty() {
                 "was removed".to_owned()
             } else {
                 format!("and its connections ({}) were removed", connections.join(", "))
             };
             let text = visitor.did(&format!("device {} {with}", device.label()));
-            web.note(Event::of_page(text).about(device));
+            Some(Event::of_page(text).about(device))
         })
         .await?;
     Ok(Json(json!({

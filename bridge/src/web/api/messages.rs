@@ -49,7 +49,8 @@ async fn show(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     if !MINUTES.contains(&minutes) {
         let what = "messages are shown for 1 to 30 minutes";
-        let problems = json!([{ "field": "minutes", "what": what, "hint": "" }]);
+        let hint = "write a whole number of minutes";
+        let problems = json!([{ "field": "minutes", "what": what, "hint": hint }]);
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what).with("problems", problems));
     }
     let configuration = web.bridge.configuration.load();
