@@ -1,10 +1,11 @@
 //! What the process takes of the machine, as Linux tells it.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use rustix::{
-    param::{clock_ticks_per_second, page_size},
+    param::page_size,
     process::{Resource, getrlimit},
+    time::{ClockId, clock_gettime},
 };
 
 /// `None` is what cannot be found out.
@@ -29,9 +30,10 @@ impl Process {
         let fields: Vec<_> =
             stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
         let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        let ticks = field(14).zip(field(15)).map(|(user, system)| user + system);
         Self {
-            cpu: ticks.map(|ticks| ticks as f64 / clock_ticks_per_second() as f64),
+            cpu: Duration::try_from(clock_gettime(ClockId::ProcessCPUTime))
+                .ok()
+                .map(|used| used.as_secs_f64()),
             resident: field(24).map(|pages| pages * page_size() as u64),
             virtual_size: field(23),
             threads: field(20),
