@@ -31,8 +31,14 @@ class Form {
       from: field({ id: "connection-from", label: "From", input: this.pickers.from.input }),
       to: field({ id: "connection-to", label: "To", input: this.pickers.to.input }),
       name: field({
-        id: "connection-name", label: "Name", hint: "For people. It can be changed later without changing the topics.",
+        id: "connection-name", label: "Name", hint: "For people.",
         input: h("input", { type: "text", maxlength: "100", autocomplete: "off", oninput: () => this.named() }),
+      }),
+      id: field({
+        id: "connection-id", label: "Id", hint: "In its topics. Made of the name if you write none.",
+        input: h("input", {
+          type: "text", maxlength: String(LONGEST_ID), autocomplete: "off", spellcheck: "false", oninput: () => this.changed(),
+        }),
       }),
     };
     this.preview = h("div", { class: "preview" });
@@ -46,7 +52,7 @@ class Form {
       title: "Create connection",
       body: [
         h("div", { class: "field-pair" }, this.fields.from.element, this.fields.to.element),
-        this.fields.name.element,
+        h("div", { class: "field-pair" }, this.fields.name.element, this.fields.id.element),
         this.preview,
       ],
       actions: [{ label: "Cancel" }, { label: "Create", kind: "primary", run: () => this.create() }],
@@ -96,7 +102,8 @@ class Form {
     const { from, to } = this.ends;
     const name = this.fields.name.input.value.trim() || this.suggestion();
     // A name or a code could be another's, too; what it logs in with is its own.
-    return { from: from.username, to: to.username, name };
+    const id = this.fields.id.input.value.trim();
+    return { from: from.username, to: to.username, name, ...(id && { id }) };
   }
 
   /** Asks whether the bridge would take it as it is now. */
@@ -115,7 +122,7 @@ class Form {
 
   /** Shows problems at the fields that they are of, the others above. */
   refuse(problems) {
-    const fieldOf = (problem) => (problem.field in this.fields ? problem.field : problem.field === "id" ? "name" : null);
+    const fieldOf = (problem) => (problem.field in this.fields ? problem.field : null);
     for (const [name, field] of Object.entries(this.fields)) {
       const own = problems.filter((problem) => fieldOf(problem) === name);
       field.setError(own.map(({ what, hint }) => [what, hint].filter(Boolean).map(sentence).join(" ")).join(" ") || null);
@@ -152,9 +159,10 @@ class Form {
       replace(this.preview, h("p", { class: "muted" }, "Choose both devices to see the topics that they will have."));
       return;
     }
-    const id = idOf(this.body().name);
+    const { name, id = idOf(name) } = this.body();
+    this.fields.id.input.placeholder = idOf(name) ?? "";
     if (!id) {
-      replace(this.preview, h("p", { class: "muted" }, "The name needs a letter or digit (A-Z a-z 0-9): the id is made of it."));
+      replace(this.preview, h("p", { class: "muted" }, "No id can be made of this name: write one of A-Z a-z 0-9 _ -."));
       return;
     }
     const connection = { user: from.user, id };
