@@ -81,7 +81,7 @@ fn the_report_for_programs_tells_everything() {
     assert!(age(&status["bridge"]["started"]) < Duration::from_secs(120), "{}", status["bridge"]);
     let names: Vec<_> =
         status["listeners"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
-    assert_eq!(names, ["mqtt", "mqtts", "websocket"]);
+    assert_eq!(names, ["mqtt", "mqtts", "websocket", "web"]);
     assert_eq!(status["store"]["durability"], "fsync");
     assert!(status["store"]["bytes"].as_u64() > Some(0) && status["store"]["failing"].is_null());
     assert_eq!(status["totals"]["received"], 1);

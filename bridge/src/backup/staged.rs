@@ -178,6 +178,7 @@ impl Staged {
 }
 
 /// A lock on the data directory itself. Whoever changes the administrator's password or tokens has it for a moment.
+#[expect(clippy::disallowed_methods, reason = "whoever unpacks a backup blocks all the time")]
 fn lock(data_dir: &Path) -> Result<File, TryLockError> {
     let lock = File::open(data_dir).map_err(TryLockError::Error)?;
     let until = Instant::now() + PATIENCE;

@@ -148,7 +148,7 @@ fn connection_json(done: &Done) -> Result<Value, CommandError> {
         "from": end(End::From),
         "to": end(End::To),
     } });
-    Ok(with_change(report, &done))
+    Ok(with_change(report, done))
 }
 
 fn describe(device: &Device) -> Value {

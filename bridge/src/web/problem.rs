@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 has them (`application/problem+json`).
 
 use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -19,14 +19,14 @@ pub struct Problem {
     #[serde(flatten)]
     more: Map<String, Value>,
     #[serde(skip)]
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
     /// With this status; `detail` says what is wrong and what to do.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
-        Self { status, title, detail: detail.into(), more: Map::new(), headers: HeaderMap::new() }
+        Self { status, title, detail: detail.into(), more: Map::new(), headers: Vec::new() }
     }
 
     /// With a member of its own.
@@ -37,7 +37,7 @@ impl Problem {
 
     /// With a header.
     pub fn header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
-        self.headers.insert(name, value.into());
+        self.headers.push((name, value.into()));
         self
     }
 }
@@ -46,8 +46,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // Only maps with keys that are no texts could fail, and there are none in it.
         let body = serde_json::to_vec(&self).unwrap_or_default();
-        let content_type = HeaderValue::from_static("application/problem+json");
-        (self.status, self.headers, [(CONTENT_TYPE, content_type)], body).into_response()
+        let mut answer = (self.status, body).into_response();
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        answer.headers_mut().extend(self.headers);
+        answer
     }
 }
 

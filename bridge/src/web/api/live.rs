@@ -28,7 +28,7 @@ async fn live(
 ) -> Result<impl IntoResponse + use<>, Problem> {
     let ends = {
         let web = Arc::clone(&web);
-        async move { visitor.is_over(&web).await }
+        async move { visitor.until_over(&web).await }
     };
     let page = web.live.open(ends).ok_or_else(|| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open already: close one of them")

@@ -84,7 +84,7 @@ async fn follow(
     let key = find(&web.bridge.configuration.load().registry, &user, &id)?.full_id();
     let ends = {
         let web = Arc::clone(&web);
-        async move { visitor.is_over(&web).await }
+        async move { visitor.until_over(&web).await }
     };
     let reader = web.messages.open(&key, ends).map_err(|unshown| match unshown {
         Unshown::Off => {

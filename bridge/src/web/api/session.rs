@@ -178,16 +178,17 @@ fn not_looked_at(refused: Refused) -> Problem {
     }
 }
 
-/// Failures of one address are told when they begin, and each time that they have doubled.
 fn note_refusal(web: &Web, address: IpAddr, refused: &Refused, what: &str) {
     match refused {
-        Refused::Wrong(times) if times.is_power_of_two() => {
+        Refused::Wrong(Some(times)) => {
             let times = if *times == 1 { String::new() } else { format!(", {times} times by now") };
             let text = format!("{address} tried to {what} with a wrong password of the administrator{times}");
             tracing::warn!("{text}");
             web.tell(Event::of_page(text));
         }
-        Refused::Unknown(error) => tracing::error!("nobody can log in to the page: {error}"),
+        Refused::Unknown(error) if web.auth.is_news(error) => {
+            tracing::error!("nobody can log in to the page: {error}");
+        }
         _ => {}
     }
 }

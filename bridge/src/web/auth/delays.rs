@@ -14,6 +14,8 @@ const FREE: u32 = 3;
 const LONGEST: Duration = Duration::from_secs(60);
 /// What failed is forgotten so long after the last time.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(15 * 60);
+/// So many failures are told in a quarter of an hour, whoever they are of.
+const TOLD: u32 = if cfg!(test) { 16 } else { 100 };
 /// So many addresses are remembered.
 const REMEMBERED: usize = if cfg!(test) { 8 } else { 1_024 };
 /// How long whoever tries at an address waits while another one is trying there.
@@ -27,6 +29,8 @@ pub(super) struct Network(u128);
 #[derive(Default)]
 pub(super) struct Delays {
     tries: HashMap<Network, Tries>,
+    /// How many failures were told, and since when.
+    told: Option<(Instant, u32)>,
 }
 
 #[derive(Clone, Copy)]
@@ -79,13 +83,22 @@ impl Delays {
         }
     }
 
-    /// It was wrong: how often it was so at this address.
-    pub(super) fn end_badly(&mut self, network: Network, now: Instant) -> u32 {
+    /// It was wrong: how often it was so at this address, if that is worth telling. It is when it begins, and each time that it
+    /// has doubled, as long as not too much was told lately.
+    pub(super) fn end_badly(&mut self, network: Network, now: Instant) -> Option<u32> {
         let tries = self.tries.entry(network).or_insert(Tries { failed: 0, last: now, is_trying: true });
         tries.failed = tries.failed.saturating_add(1);
         tries.last = now;
         tries.is_trying = false;
-        tries.failed
+        let failed = tries.failed;
+        (failed.is_power_of_two() && self.may_tell(now)).then_some(failed)
+    }
+
+    fn may_tell(&mut self, now: Instant) -> bool {
+        let recent = self.told.filter(|(since, _)| now.saturating_duration_since(*since) < FORGOTTEN_AFTER);
+        let (since, told) = recent.unwrap_or((now, 0));
+        self.told = Some((since, (told + 1).min(TOLD)));
+        told < TOLD
     }
 
     /// When all places are taken, the one that failed least often, and of those the one whose last failure is longest ago,
@@ -204,6 +217,25 @@ mod tests {
         world.now += FORGOTTEN_AFTER;
         let waits: Vec<u64> = (0..4).map(|_| world.fail("192.0.2.1")).collect();
         assert_eq!(waits, [0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_told_is_bounded() {
+        let mut world = World::new();
+        let mut told = |address: &str, now| {
+            world
+                .delays
+                .begin(network(address), now)
+                .ok()
+                .and_then(|()| world.delays.end_badly(network(address), now))
+        };
+        let now = world.now;
+        let minute = |minutes: u32| now + Duration::from_secs(60) * minutes;
+        let of_one: Vec<_> = (0..9).filter_map(|number| told("192.0.2.1", minute(number))).collect();
+        assert_eq!(of_one, [1, 2, 4, 8]);
+        let of_many = (0..100).filter_map(|number| told(&format!("198.51.100.{number}"), minute(10))).count();
+        assert_eq!(of_many, TOLD as usize - 4);
+        assert_eq!(told("203.0.113.1", minute(15)), Some(1), "a while later it is told again");
     }
 
     #[test]

@@ -83,7 +83,7 @@ guard!(Read: READ => Self, Write: WRITE => Self, Metrics: METRICS => |_| Self, A
 
 impl Visitor {
     /// Waits until who asked may not ask any more: the session or the token is over.
-    pub(in crate::web) async fn is_over(mut self, web: &Web) {
+    pub(in crate::web) async fn until_over(mut self, web: &Web) {
         loop {
             let left = match &self.pass {
                 Pass::Session { key, .. } => web.auth.session_left(key, web.session_max_age()),

@@ -43,6 +43,8 @@ pub(super) struct Auth {
     verifier: Verifier,
     delays: Mutex<Delays>,
     logged_in: Mutex<LoggedIn>,
+    /// Why nobody can log in, as it was told last.
+    told: Mutex<Option<String>>,
     /// The tokens of programs.
     pub(super) tokens: Tokens,
 }
@@ -52,13 +54,15 @@ struct LoggedIn {
     sessions: Sessions,
     /// Of the administrator's file, when these sessions began.
     stamp: Stamp,
+    /// The session that is changing the password now: it goes on.
+    changing: Option<SessionKey>,
 }
 
 /// Why a password was not taken.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It is another one. So often in a row it was so at this address.
-    Wrong(u32),
+    /// It is another one. So often it was so at this address, if that is worth telling.
+    Wrong(Option<u32>),
     /// The address has to wait for so long before it may try again.
     Wait(Duration),
     /// Too many are trying.
@@ -76,7 +80,8 @@ impl Auth {
             administrator,
             verifier: Verifier::default(),
             delays: Mutex::default(),
-            logged_in: Mutex::new(LoggedIn { sessions: Sessions::default(), stamp }),
+            logged_in: Mutex::new(LoggedIn { sessions: Sessions::default(), stamp, changing: None }),
+            told: Mutex::default(),
             tokens: Tokens::of(data_dir),
         })
     }
@@ -119,13 +124,18 @@ impl Auth {
         let auth = Arc::clone(self);
         // It is carried out to its end even if nobody waits for it any more.
         let change = move || -> Result<(), PasswordError> {
-            let stamp = auth.administrator.change(&new)?;
-            let mut logged_in = auth.logged_in.lock();
-            logged_in.sessions.end_all_but(&session);
-            logged_in.stamp = stamp;
-            Ok(())
+            auth.logged_in().changing = Some(session);
+            let changed = auth.administrator.change(&new);
+            auth.logged_in().changing = None;
+            changed
         };
         self.verifier.run(change).await.map_err(|_| Refused::Busy)?.map_err(Refused::Unknown)
+    }
+
+    /// Whether it is news that nobody can log in because of this.
+    pub(super) fn is_news(&self, error: &PasswordError) -> bool {
+        let why = error.to_string();
+        self.told.lock().replace(why.clone()) != Some(why)
     }
 
     /// The CSRF token of a session, and until when it goes on; nothing if it is over.
@@ -152,7 +162,10 @@ impl Auth {
         let mut logged_in = self.logged_in.lock();
         let stamp = self.administrator.stamp();
         if stamp != logged_in.stamp {
-            logged_in.sessions.end_all();
+            match logged_in.changing {
+                Some(session) => logged_in.sessions.end_all_but(&session),
+                None => logged_in.sessions.end_all(),
+            }
             logged_in.stamp = stamp;
         }
         logged_in
@@ -177,6 +190,7 @@ impl Auth {
             let mut delays = auth.delays.lock();
             match checked {
                 Ok(Ok(Some(record))) => {
+                    auth.told.lock().take();
                     delays.end_well(network);
                     Ok(record)
                 }

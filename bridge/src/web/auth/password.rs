@@ -144,10 +144,9 @@ impl Administrator {
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(super) fn change(&self, password: &str) -> Result<Stamp, PasswordError> {
+    pub(super) fn change(&self, password: &str) -> Result<(), PasswordError> {
         let _lock = self.lock()?;
         self.write(&Document { password: hash(password)?, initial: false })?;
-        let stamp = self.stamp();
         match fs::remove_file(self.initial_file()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 // It opens nothing any more.
@@ -155,7 +154,7 @@ impl Administrator {
             }
             _ => {}
         }
-        Ok(stamp)
+        Ok(())
     }
 
     /// Tells whether the password is still the one that it was.
@@ -355,8 +354,8 @@ mod tests {
         let text = fs::read_to_string(administrator.file()).unwrap();
         assert!(text.contains("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
 
-        let stamp = administrator.change("correct horse").unwrap();
-        assert!(stamp == administrator.stamp() && stamp != record.stamp());
+        administrator.change("correct horse").unwrap();
+        assert_ne!(administrator.stamp(), record.stamp());
         assert!(!administrator.initial_file().exists() && !administrator.is_initial());
         let record = administrator.load_or_create().unwrap();
         assert!(record.is_right("correct horse") && !record.is_right(&password));
