@@ -1,7 +1,7 @@
 // What several views say of connections: where they are, the two ways that messages go, and how much goes there.
 
 import { h, setAttribute, setText } from "./dom.js";
-import { NOTHING, bytes, count, plural, rateNumber } from "./format.js";
+import { NOTHING, bytes, codeOf, count, plural, rateNumber } from "./format.js";
 import { deviceState } from "./parts.js";
 import { state } from "./state.js";
 import { named } from "./visible.js";
