@@ -139,7 +139,7 @@ function suggest({ code, name, user = "default" }) {
     actions: [
       { label: "Close" },
       { label: "Open its page", value: "page" },
-      others ? { label: "Connect it", kind: "primary", value: "connect" } : { label: "Add another device", kind: "primary", value: "add" },
+      { kind: "primary", focus: true, ...(others ? { label: "Connect it", value: "connect" } : { label: "Add another device", value: "add" }) },
     ],
   });
   dialog.closed.then((chosen) => {
