@@ -1,7 +1,9 @@
 //! Everybody who could hear something: all devices of the shipped configuration, listening to all that they may hear.
 
+use std::time::Instant;
+
 use crate::{
-    Bridge, Credentials, End,
+    Bridge, Credentials, DEADLINE, End,
     raw::{Client, Connect, Message, Version::V5},
 };
 
@@ -73,6 +75,18 @@ impl Audience {
             }
         }
         heard
+    }
+
+    /// Waits until this is what has been heard since the last time: for what the bridge does by itself when a client is gone,
+    /// such as a Will, which nobody is told has been done.
+    #[track_caller]
+    pub fn expect(&mut self, expected: &[Heard]) {
+        let until = Instant::now() + DEADLINE;
+        let mut heard = self.heard();
+        while heard.len() < expected.len() && Instant::now() < until {
+            heard.extend(self.heard());
+        }
+        assert_eq!(heard, expected);
     }
 
     /// Fails if anybody has heard anything since the last time.

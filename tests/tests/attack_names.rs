@@ -246,7 +246,7 @@ fn strange_will_topics_are_the_own_or_refused() {
             let topic = format!("{}/{name}", from.publish);
             let will = Will::new(&topic, "gone").qos(1);
             bridge.connect_with(version, &from, Connect::new("mortal").will(will)).0.cut();
-            assert_eq!(audience.heard(), [heard(&to, &topic, "gone")]);
+            audience.expect(&[heard(&to, &topic, "gone")]);
             for topic in [format!("{name}{}", from.publish), format!("{}{name}", from.publish)] {
                 let mut mortal = bridge.open(version);
                 mortal.send(login(&from, "mortal").will(Will::new(&topic, "gone").qos(1)));

@@ -226,15 +226,13 @@ fn prepare_login(data_dir: &Path) {
         Ok(Some(_)) => {
             tracing::info!("the administrator's password for the page stands in {}", file.display());
         }
-        Ok(None) => {}
+        Ok(None) => {
+            if let Err(error) = administrator.check() {
+                tracing::error!("nobody can log in to the page: {error}");
+            }
+        }
         Err(error) => tracing::error!("nobody can log in to the page: {error}"),
     }
-    // Takes a while, and nobody waits for it yet.
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = administrator.prepare() {
-            tracing::error!("nobody can log in to the page: {error}");
-        }
-    });
 }
 
 /// The broker, and what it decides by.

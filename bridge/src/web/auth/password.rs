@@ -101,12 +101,15 @@ impl Administrator {
         }
     }
 
-    /// Has the hash ready for the first login.
+    /// Looks whether somebody can log in. Hashes nothing: that is left to the first login, since it takes time and memory.
     ///
     /// # Errors
-    /// A file is damaged, or cannot be read or written.
-    pub(crate) fn prepare(&self) -> Result<(), PasswordError> {
-        self.load_or_create().map(drop)
+    /// A file is damaged, or cannot be read.
+    pub(crate) fn check(&self) -> Result<(), PasswordError> {
+        match self.read()? {
+            Some((document, stamp)) => self.record(&document, stamp).map(drop),
+            None => self.read_initial().map(drop),
+        }
     }
 
     /// Gives the administrator another password, which the bridge makes, and gives it.
@@ -393,7 +396,7 @@ mod tests {
     #[test]
     fn what_is_damaged_is_said_with_what_to_do() {
         let (_dir, administrator) = world();
-        administrator.prepare().unwrap();
+        administrator.load_or_create().unwrap();
         let good = fs::read_to_string(administrator.file()).unwrap();
         for bad in [
             String::new(),
