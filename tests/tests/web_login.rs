@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     process::Command,
     time::{Duration, Instant},
@@ -431,7 +431,10 @@ fn what_is_too_large_or_too_slow_costs_nobody_else_anything() {
         .write_all(b"POST /api/v1/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n{")
         .unwrap();
     Http::log_in(&bridge).get("/api/v1/session").expect(200);
-    drop((slow, announced));
+    let mut refused = Vec::new();
+    announced.read_to_end(&mut refused).unwrap();
+    assert!(refused.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&refused));
+    drop(slow);
     bridge.assert_unharmed(&bridge.credentials("connection-1", End::From));
 }
 
