@@ -176,11 +176,16 @@ fn over_tls_the_cookie_is_for_tls_only_and_plain_http_is_led_there() {
     let plain = Http::of(&bridge);
     plain.set_cookie("__Host-ior_session", &id);
     for path in ["/", "/api/v1/session", "/devices?sort=name"] {
-        let moved = plain.get(path).expect(308);
+        let moved = plain.get(path).expect(307);
+        assert_eq!(moved.header("cache-control"), Some("no-store"));
         let place = format!("https://127.0.0.1:{}{path}", bridge.web.unwrap().port());
         assert_eq!(moved.header("location"), Some(place.as_str()));
     }
-    plain.try_log_in(&password(&bridge)).expect(308);
+    plain.try_log_in(&password(&bridge)).expect(307);
+    for host in ["a@b", "a b", "a/b", "a?b", "a\"b", ""] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(plain.raw(request.as_bytes()).expect(400).header("location"), None, "{host}");
+    }
 }
 
 #[test]
