@@ -444,6 +444,17 @@ fn what_is_too_large_or_too_slow_costs_nobody_else_anything() {
 }
 
 #[test]
+fn no_address_has_all_connections() {
+    let bridge = Bridge::start();
+    let greedy = Http::of(&bridge).from_address([127, 0, 0, 2].into());
+    let held: Vec<_> = (0..256).map(|_| greedy.open()).collect();
+    let began = Instant::now();
+    Http::of(&bridge).get("/healthz").expect(200);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(held);
+}
+
+#[test]
 fn nothing_secret_is_in_the_log_and_what_was_done_is() {
     let bridge = World::empty().env("IOR_BRIDGE__LOG__LEVEL", "trace").start();
     let http = Http::of(&bridge);

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use self::{
-    delays::{Delays, Network},
+    delays::Delays,
     files::Stamp,
     password::{Administrator, PasswordError, Record},
     sessions::Sessions,
@@ -33,6 +33,7 @@ use self::{
     verifier::Verifier,
 };
 pub(super) use cookie::{clear_cookie, set_cookie};
+pub(super) use delays::Network;
 pub(super) use guard::{Admin, Metrics, Read, Visitor, Write, administrator_at};
 pub(super) use other_sites::refuse_other_sites;
 pub(super) use sessions::{NewSession, SessionKey};
