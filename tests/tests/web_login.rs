@@ -414,6 +414,26 @@ fn nothing_leads_out_of_the_page_or_into_its_answers() {
 }
 
 #[test]
+fn a_browser_loads_again_only_what_has_changed() {
+    let bridge = Bridge::start();
+    let http = Http::of(&bridge);
+    for path in ["/", "/devices", "/style.css", "/js/app.js"] {
+        let first = http.get(path).expect(200);
+        assert_eq!(first.header("cache-control"), Some("no-cache"), "{path}");
+        let tag = first.header("etag").expect("a tag");
+        let again = http.send("GET", path, &[("If-None-Match", tag)], None).expect(304);
+        assert!(again.body.is_empty(), "{path}");
+        assert_eq!(
+            (again.header("etag"), again.header("cache-control")),
+            (Some(tag), Some("no-cache")),
+            "{path}"
+        );
+        assert!(again.header("content-security-policy").is_some(), "{path}");
+        http.send("GET", path, &[("If-None-Match", "\"of another version\"")], None).expect(200);
+    }
+}
+
+#[test]
 fn what_is_too_large_or_too_slow_costs_nobody_else_anything() {
     let bridge = Bridge::start();
     let http = Http::of(&bridge);

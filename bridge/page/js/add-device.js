@@ -23,6 +23,8 @@ class Form {
     this.before = seen();
     this.touched = new Set();
     this.asked = 0;
+    /** Whether its code or its user would not do. */
+    this.isRefused = false;
     const input = (name, more) => h("input", {
       type: "text", autocomplete: "off", spellcheck: "false", ...more,
       oninput: () => this.typed(name), onblur: () => this.left(name),
@@ -67,10 +69,15 @@ class Form {
 
   typed(name) {
     this.touched.add(name);
-    const { code, user } = this.body();
-    setText(this.preview, CODE.test(code) ? `It will log in as ${user ?? "default"}.${code}` : "");
+    this.showPreview();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.check(), PAUSE);
+  }
+
+  /** What it will log in with, while nothing speaks against that. */
+  showPreview() {
+    const { code, user = "default" } = this.body();
+    setText(this.preview, CODE.test(code) && !this.isRefused ? `It will log in as ${user}.${code}` : "");
   }
 
   left(name) {
@@ -97,6 +104,8 @@ class Form {
       const own = problems.filter((problem) => problem.field === name && this.touched.has(name));
       setError(own.map(({ what, hint }) => [what, hint].filter(Boolean).map(sentence).join(" ")).join(" ") || null);
     }
+    this.isRefused = problems.some((problem) => problem.field === "code" || problem.field === "user");
+    this.showPreview();
     const others = problems.filter((problem) => !(problem.field in this.fields));
     this.dialog.setError(others.length ? formError({ detail: "This device cannot be added", problems: others }) : null);
   }
@@ -139,7 +148,7 @@ function suggest({ code, name, user = "default" }) {
     actions: [
       { label: "Close" },
       { label: "Open its page", value: "page" },
-      others ? { label: "Connect it", kind: "primary", value: "connect" } : { label: "Add another device", kind: "primary", value: "add" },
+      { kind: "primary", focus: true, ...(others ? { label: "Connect it", value: "connect" } : { label: "Add another device", value: "add" }) },
     ],
   });
   dialog.closed.then((chosen) => {

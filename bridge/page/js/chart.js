@@ -1,7 +1,7 @@
 // Charts as SVG: a line without axes to stand beside a figure, and one with axes that can be read out.
 
 import { h, replace, svg } from "./dom.js";
-import { areaPath, axis, linePath, readable, summary, tickText, timeTicks } from "./scale.js";
+import { areaPath, axis, linePath, lonePath, readable, summary, tickText, timeTicks } from "./scale.js";
 
 /** Units of a sparkline's drawing, which is stretched to its place. */
 const SPARK = { width: 120, height: 32 };
@@ -10,6 +10,8 @@ const MARGIN = { top: 10, right: 8, bottom: 22 };
 /** Pixels of a character at an axis, and how many there are between two marks at least. */
 const TICK = { character: 6.3, apart: 36, timesApart: 64 };
 const HOUR = 3600;
+/** Seconds that a chart shows at least; what is known for longer fills it, until it has its whole span. */
+const LEAST_SPAN = 600;
 
 /**
  * A small line without axes. Its `update(values, options)` shows other values.
@@ -21,8 +23,9 @@ const HOUR = 3600;
 export function sparkline(values, options) {
   const area = svg("path", { class: "spark-area" });
   const line = svg("path", { class: "spark-line", "vector-effect": "non-scaling-stroke" });
+  const lone = svg("path", { class: "chart-lone", "vector-effect": "non-scaling-stroke" });
   const attributes = { class: "sparkline", role: "img", preserveAspectRatio: "none" };
-  const element = svg("svg", { ...attributes, viewBox: `0 0 ${SPARK.width} ${SPARK.height}` }, area, line);
+  const element = svg("svg", { ...attributes, viewBox: `0 0 ${SPARK.width} ${SPARK.height}` }, area, line, lone);
   element.update = (values, { label, max = 0, unit = "/s" } = options) => {
     const found = summary(values);
     const top = Math.max(found?.highest ?? 0, max) || 1;
@@ -30,6 +33,7 @@ export function sparkline(values, options) {
     const y = (value) => SPARK.height - 1.5 - (value / top) * (SPARK.height - 4);
     area.setAttribute("d", areaPath(values, x, y));
     line.setAttribute("d", linePath(values, x, y));
+    lone.setAttribute("d", lonePath(values, x, y));
     element.setAttribute("aria-label", `${label}: ${described(found, unit)}`);
   };
   element.update(values, options);
@@ -46,7 +50,7 @@ export function sparkline(values, options) {
  * @param {string} data.end the time of the last value, RFC 3339
  * @param {string} [data.unit] "/s", "%", "B" (bytes) or what else stands behind a value
  * @param {string} data.label what it shows
- * @param {number} [data.span] how many seconds it shows, an hour if not said
+ * @param {number} [data.span] how many seconds it shows at most, an hour if not said
  * @param {number} [data.max] a value that it has room for in any case
  * @returns {HTMLElement & {update: Function}}
  */
@@ -80,6 +84,8 @@ class View {
     this.data = { unit: "", span: HOUR, max: 0, ...data };
     this.count = Math.max(0, ...data.series.map((series) => series.values.length));
     this.end = Date.parse(data.end);
+    this.span = this.known();
+    this.first = Math.max(0, Math.ceil(this.count - 1 - this.span / data.interval));
     // Whoever reads a moment keeps reading it while new values come in.
     this.chosen = before === null ? null : this.nearest(before);
     replace(this.table, this.facts());
@@ -99,25 +105,38 @@ class View {
     return this.end - (this.count - 1 - index) * this.data.interval * 1000;
   }
 
+  /** How many seconds there is something to show of. */
+  known() {
+    const { series, span, interval } = this.data;
+    const firsts = series.map(({ values }) => values.findIndex((value) => value !== null)).filter((index) => index >= 0);
+    const since = firsts.length ? (this.count - 1 - Math.min(...firsts)) * interval : 0;
+    return Math.min(span, Math.max(since, LEAST_SPAN));
+  }
+
   nearest(time) {
     const index = this.count - 1 - Math.round((this.end - time) / (this.data.interval * 1000));
-    return Math.min(Math.max(index, 0), this.count - 1);
+    return this.within(index);
+  }
+
+  /** The value that is shown next to this one. */
+  within(index) {
+    return Math.min(Math.max(index, this.first), this.count - 1);
   }
 
   draw() {
-    const { series, unit, span, max } = this.data;
+    const { series, unit, max } = this.data;
     if (this.width === 0) return this.choose(this.chosen);
     const highest = Math.max(max, ...series.map(({ values }) => summary(values)?.highest ?? 0));
     const room = this.height - MARGIN.top - MARGIN.bottom;
     const { top, ticks } = axis(highest, { most: Math.max(2, Math.floor(room / TICK.apart)), isBinary: unit === "B" });
     this.left = 12 + TICK.character * Math.max(...ticks.map((tick) => tickText(tick, unit).length));
     const right = this.width - MARGIN.right;
-    this.xOf = (time) => right - ((this.end - time) / (span * 1000)) * (right - this.left);
+    this.xOf = (time) => right - ((this.end - time) / (this.span * 1000)) * (right - this.left);
     this.x = (index) => this.xOf(this.time(index));
     this.y = (value) => MARGIN.top + (1 - value / top) * room;
     this.plot.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     this.cursor = svg("g", { class: "chart-cursor" });
-    const times = timeTicks(this.end - span * 1000, this.end, Math.max(2, Math.floor(this.width / TICK.timesApart)));
+    const times = timeTicks(this.end - this.span * 1000, this.end, Math.max(2, Math.floor(this.width / TICK.timesApart)));
     replace(
       this.plot,
       ticks.map((tick) => this.level(tick, right)),
@@ -151,6 +170,7 @@ class View {
       { class: `series series-${index + 1}` },
       svg("path", { class: "chart-area", d: areaPath(values, this.x, this.y) }),
       svg("path", { class: "chart-line", d: linePath(values, this.x, this.y) }),
+      svg("path", { class: "chart-lone", d: lonePath(values, this.x, this.y) }),
     );
   }
 
@@ -158,18 +178,18 @@ class View {
     if (this.count === 0 || !this.x) return;
     const x = event.clientX - this.plot.getBoundingClientRect().left;
     const perValue = this.count < 2 ? 1 : this.x(1) - this.x(0);
-    this.choose(Math.min(Math.max(Math.round((x - this.x(0)) / perValue), 0), this.count - 1));
+    this.choose(this.within(Math.round((x - this.x(0)) / perValue)));
   }
 
   press(event) {
     const last = this.count - 1;
     const at = this.chosen ?? last;
-    const back = { ArrowLeft: at - 1, ArrowDown: at - 1, PageDown: at - 10, Home: 0 };
+    const back = { ArrowLeft: at - 1, ArrowDown: at - 1, PageDown: at - 10, Home: this.first };
     const forth = { ArrowRight: at + 1, ArrowUp: at + 1, PageUp: at + 10, End: last };
     const to = { ...back, ...forth }[event.key];
     if (to === undefined || this.count === 0) return;
     event.preventDefault();
-    this.choose(Math.min(Math.max(to, 0), last));
+    this.choose(this.within(to));
   }
 
   /** Shows the values of one moment; null is the last. */

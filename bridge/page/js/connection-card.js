@@ -88,7 +88,7 @@ class Way {
     this.element = h("div", { class: `way series-${way === "from_to" ? 1 : 2}` },
       h("p", { class: "way-head" },
         h("span", { class: "way-arrow", "aria-hidden": "true" }, way === "from_to" ? "→" : "←"),
-        h("span", { class: "way-to" }, "to ", named(connection[hearer].name)),
+        h("span", { class: "way-to", title: `to ${connection[hearer].name}` }, "to ", named(connection[hearer].name)),
         h("span", { class: "way-rate" }, this.rate, " msg/s")),
       this.line,
       h("p", { class: "way-foot" },

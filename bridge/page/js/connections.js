@@ -1,7 +1,7 @@
 // What several views say of connections: where they are, the two ways that messages go, and how much goes there.
 
 import { h, setAttribute, setText } from "./dom.js";
-import { NOTHING, bytes, count, plural, rateNumber } from "./format.js";
+import { NOTHING, bytes, codeOf, count, plural, rateNumber } from "./format.js";
 import { deviceState } from "./parts.js";
 import { state } from "./state.js";
 import { named } from "./visible.js";
@@ -41,8 +41,8 @@ export function endOf(connection, end) {
   const word = h("span", { class: "end-word" });
   const element = h("div", { class: "end" },
     h("span", { class: "end-side" }, end === "from" ? "From" : "To"),
-    h("a", { class: "end-name", href: `/devices/${encodeURIComponent(username)}` }, dot, named(name)),
-    h("span", { class: "end-code" }, h("code", null, String(code)), " · ", word));
+    h("a", { class: "end-name", href: `/devices/${encodeURIComponent(username)}`, title: name }, dot, named(name)),
+    h("span", { class: "end-code", title: username }, h("code", null, codeOf({ user: connection.user, code })), " · ", word));
   const update = () => {
     const device = state.device(username);
     const [kind, text] = device ? deviceState(device) : ["offline", "Unknown"];

@@ -35,7 +35,7 @@ class Form {
         input: h("input", { type: "text", maxlength: "100", autocomplete: "off", oninput: () => this.named() }),
       }),
       id: field({
-        id: "connection-id", label: "Id", hint: "In its topics. Made of the name if you write none.",
+        id: "connection-id", label: "Id", hint: "In its topics. If you write none it is made of the name, and who changes the name later changes the topics.",
         input: h("input", {
           type: "text", maxlength: String(LONGEST_ID), autocomplete: "off", spellcheck: "false", oninput: () => this.changed(),
         }),

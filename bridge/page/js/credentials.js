@@ -71,6 +71,7 @@ function showQr(connection, end) {
   const place = h("div", { class: "qr-place" }, image);
   openDialog({
     title: `Credentials of ${name}`,
+    wide: true,
     body: [place, h("p", { class: "muted" }, "Whoever photographs it can log in as this device.")],
   });
 }

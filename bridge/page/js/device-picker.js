@@ -1,6 +1,7 @@
 // Chooses a device by typing a part of its name or code: a combobox as the pattern for them says.
 
 import { h, replace, setAttribute } from "./dom.js";
+import { codeOf } from "./format.js";
 import { deviceState, status } from "./parts.js";
 import { named } from "./visible.js";
 
@@ -54,7 +55,7 @@ export function devicePicker({ devices, onChoice }) {
       choose(device);
     };
     return h("li", { class: "picker-option", role: "option", id: `${id}-${index}`, "aria-selected": "false", onpointerdown },
-      h("span", { class: "picker-name" }, named(device.name), " ", h("code", null, String(device.code))),
+      h("span", { class: "picker-name" }, named(device.name), " ", h("code", null, codeOf(device))),
       h("span", { class: "picker-about" }, named(device.type), status(...deviceState(device))));
   }
 
@@ -104,7 +105,7 @@ export function devicePicker({ devices, onChoice }) {
   }
 
   function choose(device) {
-    input.value = `${device.name} (${device.code})`;
+    input.value = `${device.name} (${codeOf(device)})`;
     take(device);
     close();
   }

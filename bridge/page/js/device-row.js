@@ -1,7 +1,7 @@
 // A device as a row of the table, or as a card on a phone. It is made once, then only what changes is written.
 
 import { h, replace, setAttribute, setText } from "./dom.js";
-import { count, rateNumber } from "./format.js";
+import { codeOf, count, rateNumber } from "./format.js";
 import { deviceState, setStatus, setTime, status, timeAgo } from "./parts.js";
 import { visible } from "./visible.js";
 
@@ -56,8 +56,9 @@ export class DeviceRow {
     if (this.device === device) return;
     if (this.device?.name !== device.name) replace(this.name, visible(device.name));
     if (this.device?.type !== device.type) replace(this.kind, visible(device.type));
+    // What a user is called may be long: a line may end behind it.
+    if (!this.device) replace(this.code, codeOf(device).split(/(?<=\.)/).map((part, index) => [index ? h("wbr") : null, part]));
     this.device = device;
-    setText(this.code, device.code);
     setStatus(this.state, deviceState(device));
     setText(this.sinceWord, device.online ? "for " : device.last_seen ? "seen " : "never seen");
     this.since.hidden = !device.online && !device.last_seen;

@@ -11,6 +11,7 @@ let numbers = 0;
  * @typedef {Object} Action
  * @property {string} label
  * @property {"primary"|"danger"=} kind the one that Enter means
+ * @property {boolean=} focus whether it has the focus at first, if there is no field
  * @property {*=} value what `closed` resolves to; without one and without `run`, null
  * @property {(function(): *)=} run does it: the dialog stays while it takes, stays if it returns false, and shows what it
  *   throws; anything else that it returns becomes the value
@@ -46,7 +47,8 @@ export function openDialog({ title, body, actions = [{ label: "Close" }], wide =
   const element = h("dialog", { class: ["dialog", wide && "dialog-wide"], "aria-labelledby": id, onclose: ended }, form);
   document.body.append(element);
   element.showModal();
-  const first = content.querySelector("[autofocus], input:not([type=checkbox]), select, textarea") ?? buttons[0];
+  const first = content.querySelector("[autofocus], input:not([type=checkbox]), select, textarea")
+    ?? buttons[actions.findIndex((action) => action.focus)] ?? buttons[0];
   first?.focus();
 
   function submitted(event) {

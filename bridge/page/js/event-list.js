@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { formError } from "./dialog.js";
 import { h, replace, setText } from "./dom.js";
-import { byTime, eventKey, eventRow, eventText } from "./events.js";
+import { byTime, eventKey, eventRow, eventText, eventWords } from "./events.js";
 import { plural } from "./format.js";
 import { state } from "./state.js";
 
@@ -127,7 +127,7 @@ export class EventList {
     this.isNew = false;
     if (isSilent) return;
     const latest = events.at(-1);
-    const words = [latest.device ?? latest.username, latest.text].filter(Boolean).join(" ");
+    const words = eventWords(latest);
     setText(this.said, events.length === 1 ? words : `${plural(events.length, "new event")}, the last: ${words}`);
   }
 }

@@ -47,6 +47,11 @@ export function eventRow(event) {
     h("p", { class: "log-text" }, words(event)));
 }
 
+/** @param {Object} event @returns {string} it as a sentence, to be read out */
+export function eventWords({ kind, device, username, text }) {
+  return kind === "refused" ? text : [device ?? username, text].filter(Boolean).join(" ");
+}
+
 /** @param {Object} event @returns {string} all that is read of it, in lower case, to be searched */
 export function eventText(event) {
   const parts = [kindOf(event.kind)[0], event.device, event.username, event.connection, event.text];
@@ -59,8 +64,11 @@ function when(time) {
   return isToday ? clock(time) : moment(time);
 }
 
-/** The text, with links to what it is about: where it is named in the text, else before or behind it. */
-function words({ text, username, device, connection }) {
+/**
+ * The text, with links to what it is about: where it is named in the text, else before or behind it. Whoever was refused did
+ * nothing that the text tells: the bridge did, so no name stands before it.
+ */
+function words({ kind, text, username, device, connection }) {
   // Only a device that is known has a page; another's user name is what a stranger sent.
   const about = device
     ? { name: device, link: h("a", { href: `/devices/${encodeURIComponent(username)}` }, named(device)) }
@@ -68,9 +76,12 @@ function words({ text, username, device, connection }) {
   const href = `/connections/${connection?.split("/").map(encodeURIComponent).join("/")}`;
   const place = connection && { name: connection, link: h("a", { class: "log-connection", href }, visible(connection)) };
   const parts = [about, place].filter(Boolean).reduce(withLink, [text]);
+  const isMissing = about && !parts.includes(about.link);
+  const isRefused = kind === "refused";
   return [
-    about && !parts.includes(about.link) ? [about.link, " "] : null,
+    isMissing && !isRefused ? [about.link, " "] : null,
     parts.map((part) => (typeof part === "string" ? visible(part) : part)),
+    isMissing && isRefused && !text.includes(about.name) ? [", as ", about.link] : null,
     place && !parts.includes(place.link) ? [" ", place.link] : null,
   ];
 }

@@ -101,3 +101,12 @@ export function moment(time) {
 export function plural(n, one, many = `${one}s`) {
   return `${count(n)} ${n === 1 ? one : many}`;
 }
+
+/**
+ * A code that tells devices apart, whoever owns them.
+ * @param {{user: string, code: (number|string)}} device
+ * @returns {string} the code; what it logs in with, if its user is not the usual one
+ */
+export function codeOf({ user, code }) {
+  return user === "default" ? String(code) : `${user}.${code}`;
+}

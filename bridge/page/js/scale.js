@@ -73,6 +73,12 @@ export function areaPath(values, x, y) {
   return runs(values).map(area).join("");
 }
 
+/** The `d` of the values that stand alone, as a line would not show them: dots, which round ends make of hardly any length. */
+export function lonePath(values, x, y) {
+  const lone = runs(values).filter(({ first, last }) => first === last);
+  return lone.map((run) => `${lineOf(run, values, x, y)}h.01`).join("");
+}
+
 /** Where values stand one after the other, from the first to the last. */
 function runs(values) {
   const found = [];
@@ -89,8 +95,7 @@ function lineOf({ first, last }, values, x, y) {
   for (let index = first; index <= last; index++) {
     path += `${index === first ? "M" : "L"}${short(x(index))} ${short(y(values[index]))}`;
   }
-  // A lone value is a dot, which round ends make of a line without length.
-  return first === last ? `${path}h.01` : path;
+  return path;
 }
 
 function short(number) {

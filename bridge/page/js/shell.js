@@ -87,7 +87,7 @@ function showBar(kind, make) {
 
 function lostBar() {
   return [icon("warning"),
-    h("span", null, "The connection to the bridge is lost, trying again. What is shown may be old. ", h("span", { class: "when", "aria-hidden": "true" })),
+    h("span", null, "The connection to the bridge is lost. What is shown may be old. ", h("span", { class: "when", "aria-hidden": "true" })),
     h("button", { class: "button button-small", type: "button", onclick: retryNow }, "Try now")];
 }
 

@@ -103,7 +103,7 @@ impl Staged {
             let place = before.join(&path);
             place.parent().map_or(Ok(()), create_private_dir)?;
             match fs::copy(behind_links(&config_dir.join(path))?, place) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Err(error) if !is_absence(&error) => return Err(error),
                 _ => {}
             }
         }
@@ -233,9 +233,14 @@ fn put_configuration(staged: &Path, config_dir: &Path) -> Result<(), RestoreErro
 /// Where a file of the configuration is, or will be.
 fn behind_links(place: &Path) -> io::Result<PathBuf> {
     match real_path(place) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(place.to_owned()),
+        // Also where a directory of the place is a file: whoever writes there says so.
+        Err(error) if is_absence(&error) => Ok(place.to_owned()),
         found => found,
     }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// Tries what [`put_file`] is going to need.

@@ -171,7 +171,7 @@ fn wrong_values_are_found_where_they_stand() {
         ("{ \"mqtt\": §5 }", "this is a number, but should be an object", "{ … }"),
         ("{ \"mqtt\": { §\"listne\": 5 } }", "unknown key \"listne\"", "did you mean \"listen\"?"),
         ("{ §\"mqtts2\": {} }", "unknown key \"mqtts2\"", "did you mean \"mqtts\"?"),
-        ("{ §\"web\": {} }", "unknown key \"web\"", "the keys here are"),
+        ("{ §\"page\": {} }", "unknown key \"page\"", "the keys here are"),
         (
             "{ \"mqtt\": { \"listen\": §null }, \"mqtts\": { \"listen\": null }, \"websocket\": { \"listen\": null } }",
             "nothing listens",
@@ -221,7 +221,7 @@ fn wrong_values_are_found_where_they_stand() {
         ("{ \"limits\": { \"queue_bytes\": §\"1MB\" } }", "size is not possible", "from 1KiB to 64GiB"),
         ("{ \"limits\": { \"queue_bytes\": §-1 } }", "size is not possible", "from 1KiB to 64GiB"),
     ] {
-        let problems = load(Some(&text.replace('§', "")), &[]).unwrap_err();
+        let problems = load(Some(&text.replace('§', "")), &[]).expect_err(text);
         assert_eq!(problems.len(), 1, "{text}\n{problems}");
         let problem = problems.iter().next().unwrap();
         let position = Source::new("", text).position(text.find('§').unwrap());

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::{
     Router,
     http::{
-        HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
     },
-    response::IntoResponse,
-    routing::get,
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get},
 };
+use sha2::{Digest, Sha256};
 
 use super::{Problem, Web};
 
@@ -96,21 +97,70 @@ const fn script(path: &'static str, bytes: &'static [u8]) -> File {
 pub(super) fn routes() -> Router<Arc<Web>> {
     let mut routes = Router::new();
     for place in PLACES {
-        routes = routes.route(place, get(|| async { INDEX.answer() }));
+        routes = routes.route(place, INDEX.route());
     }
     for file in FILES {
-        routes = routes.route(file.path, get(|| async { file.answer() }));
+        routes = routes.route(file.path, file.route());
     }
     routes.fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is nothing here") })
 }
 
 impl File {
-    fn answer(&self) -> impl IntoResponse + use<> {
-        let headers = [
-            (CONTENT_TYPE, HeaderValue::from_static(self.content_type)),
-            // Asked for again each time: after an update the page is the new one.
-            (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        ];
-        (headers, self.bytes)
+    fn route(&'static self) -> MethodRouter<Arc<Web>> {
+        let tag = tag_of(self.bytes);
+        get(async move |request: HeaderMap| self.answer(&request, &tag))
+    }
+
+    fn answer(&self, request: &HeaderMap, tag: &str) -> Response {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        // Asked for again each time: after an update the page is the new one.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.extend(HeaderValue::from_str(tag).ok().map(|tag| (ETAG, tag)));
+        if is_known(request, tag) {
+            headers.remove(CONTENT_TYPE);
+            return (StatusCode::NOT_MODIFIED, headers).into_response();
+        }
+        (headers, self.bytes).into_response()
+    }
+}
+
+/// Tells these bytes from those of any other version.
+fn tag_of(bytes: &[u8]) -> String {
+    let sum = Sha256::digest(bytes);
+    let digits: String = sum.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    format!("\"{digits}\"")
+}
+
+/// Whether the browser has it already, as it is now.
+fn is_known(request: &HeaderMap, tag: &str) -> bool {
+    let known = request.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    known
+        .flat_map(|tags| tags.split(','))
+        .map(str::trim)
+        .any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(if_none_match: &[&'static str]) -> HeaderMap {
+        if_none_match.iter().map(|value| (IF_NONE_MATCH, HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_tag() {
+        let tag = tag_of(b"");
+        assert_eq!(tag, "\"e3b0c44298fc1c149afbf4c8\"");
+        assert_ne!(tag_of(b"other"), tag);
+        for known in [r#""e3b0c44298fc1c149afbf4c8""#, r#""old", W/"e3b0c44298fc1c149afbf4c8""#, "*"] {
+            assert!(is_known(&request(&[known]), &tag), "{known}");
+        }
+        assert!(is_known(&request(&[r#""old""#, r#""e3b0c44298fc1c149afbf4c8""#]), &tag));
+        for other in [r#""old""#, "e3b0c44298fc1c149afbf4c8", ""] {
+            assert!(!is_known(&request(&[other]), &tag), "{other}");
+        }
+        assert!(!is_known(&request(&[]), &tag));
     }
 }

@@ -6,7 +6,7 @@ import { createConnection } from "../create-connection.js";
 import { connectionsOf, endOf, removeDevice, rename, rotate, setDisabled } from "../device-actions.js";
 import { h, replace, setText } from "../dom.js";
 import { EventList } from "../event-list.js";
-import { bytes, count, duration, plural, rate } from "../format.js";
+import { bytes, codeOf, count, duration, plural, rate } from "../format.js";
 import { icon } from "../icons.js";
 import { deviceState, empty, setStatus, status, timeAgo, viewHead } from "../parts.js";
 import { setTitle } from "../router.js";
@@ -201,7 +201,7 @@ function connectionTable(device, connections) {
       h("div", { class: "peer-what" },
         h("a", { href: `/connections/${encodeURIComponent(connection.user)}/${encodeURIComponent(connection.id)}` }, h("bdi", null, visible(connection.name))),
         h("span", { class: "under" }, "with ", h("a", { href: `/devices/${encodeURIComponent(`${connection.user}.${peer.code}`)}` },
-          h("bdi", null, visible(peer.name))), ` (${peer.code})`)),
+          h("bdi", null, visible(peer.name))), ` (${codeOf({ user: connection.user, code: peer.code })})`)),
       status(...(other ? deviceState(other) : ["offline", "Unknown"])),
       h("span", { class: "peer-figures" },
         h("span", null, h("span", { class: "muted" }, "sends "), rate(out?.rate)),
