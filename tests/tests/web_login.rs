@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     process::Command,
     time::{Duration, Instant},
@@ -176,11 +176,16 @@ fn over_tls_the_cookie_is_for_tls_only_and_plain_http_is_led_there() {
     let plain = Http::of(&bridge);
     plain.set_cookie("__Host-ior_session", &id);
     for path in ["/", "/api/v1/session", "/devices?sort=name"] {
-        let moved = plain.get(path).expect(308);
+        let moved = plain.get(path).expect(307);
+        assert_eq!(moved.header("cache-control"), Some("no-store"));
         let place = format!("https://127.0.0.1:{}{path}", bridge.web.unwrap().port());
         assert_eq!(moved.header("location"), Some(place.as_str()));
     }
-    plain.try_log_in(&password(&bridge)).expect(308);
+    plain.try_log_in(&password(&bridge)).expect(307);
+    for host in ["a@b", "a b", "a/b", "a?b", "a\"b", ""] {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(plain.raw(request.as_bytes()).expect(400).header("location"), None, "{host}");
+    }
 }
 
 #[test]
@@ -451,8 +456,22 @@ fn what_is_too_large_or_too_slow_costs_nobody_else_anything() {
         .write_all(b"POST /api/v1/session HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n{")
         .unwrap();
     Http::log_in(&bridge).get("/api/v1/session").expect(200);
-    drop((slow, announced));
+    let mut refused = Vec::new();
+    announced.read_to_end(&mut refused).unwrap();
+    assert!(refused.starts_with(b"HTTP/1.1 408 "), "{}", String::from_utf8_lossy(&refused));
+    drop(slow);
     bridge.assert_unharmed(&bridge.credentials("connection-1", End::From));
+}
+
+#[test]
+fn no_address_has_all_connections() {
+    let bridge = Bridge::start();
+    let greedy = Http::of(&bridge).from_address([127, 0, 0, 2].into());
+    let held: Vec<_> = (0..256).map(|_| greedy.open()).collect();
+    let began = Instant::now();
+    Http::of(&bridge).get("/healthz").expect(200);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(held);
 }
 
 #[test]

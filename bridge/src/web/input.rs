@@ -1,5 +1,7 @@
 //! What requests carry besides their path, with refusals as problems.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
@@ -11,9 +13,13 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::Problem;
 use crate::registry::Revision;
+
+/// How long a body may take to come: it is small, and holds one of the places for connections meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
@@ -40,7 +46,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
                 "send JSON, with the header Content-Type: application/json",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
+        let read = timeout(PATIENCE, Bytes::from_request(request, state)).await;
+        let read = read.map_err(|_| {
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time: send it again")
+        })?;
+        let bytes = read.map_err(|rejection| {
             let detail = match rejection.status() {
                 StatusCode::PAYLOAD_TOO_LARGE => "the body is too large",
                 _ => "the body ended too early: send it again",

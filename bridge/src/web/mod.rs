@@ -13,6 +13,7 @@ mod messages;
 mod metrics;
 mod page;
 mod patience;
+mod places;
 mod problem;
 mod refusal;
 mod routes;
@@ -26,6 +27,7 @@ use changes::Changes;
 use live::Live;
 use messages::Messages;
 use problem::Problem;
+pub(crate) use site::CONNECTIONS;
 pub use site::{Site, WebTls};
 
 use crate::{control::Bridge, report::Event};

@@ -8,6 +8,7 @@ use axum::{
     http::{
         HeaderName, HeaderValue, StatusCode, Uri,
         header::{self, HOST},
+        uri::Authority,
     },
     middleware::{from_fn, map_response},
     response::{IntoResponse, Redirect, Response},
@@ -49,17 +50,22 @@ pub(super) fn all(web: Arc<Web>) -> Router {
         .layer(map_response(secure))
 }
 
-/// For whoever speaks HTTP without TLS to a listener with it: leads to the same place with TLS.
+/// For whoever speaks HTTP without TLS to a listener with it: leads to the same place with TLS. No browser keeps that: at
+/// another time the listener may have no TLS.
 pub(super) fn moved_to_tls() -> Router {
-    Router::new().fallback(async |uri: Uri, request: Request| {
+    let moved = async |uri: Uri, request: Request| {
         let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let host = host.and_then(|host| host.parse::<Authority>().ok());
         let place = uri.path_and_query().map_or("/", |place| place.as_str());
-        match host {
-            Some(host) => Redirect::permanent(&format!("https://{host}{place}")).into_response(),
-            None => Problem::new(StatusCode::BAD_REQUEST, "this port speaks HTTPS: begin with https://")
+        match host.filter(|host| !host.as_str().contains('@')) {
+            Some(host) if place.starts_with('/') => {
+                Redirect::temporary(&format!("https://{host}{place}")).into_response()
+            }
+            _ => Problem::new(StatusCode::BAD_REQUEST, "this port speaks HTTPS: begin with https://")
                 .into_response(),
         }
-    })
+    };
+    Router::new().fallback(moved).layer(map_response(secure))
 }
 
 async fn secure(mut answer: Response) -> Response {

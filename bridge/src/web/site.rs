@@ -17,20 +17,20 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
-use super::{Web, patience::Patient, routes};
+use super::{Web, patience::Patient, places::Places, routes};
 use crate::{
     listeners::{ListenError, listen},
     settings::{self, Settings},
 };
 
-/// Connections of browsers and programs at once; further ones wait to be accepted.
-const CONNECTIONS: usize = 256;
+/// Connections of browsers and programs at once; further ones wait to be accepted. An address has half of them at most.
+pub(crate) const CONNECTIONS: usize = 256;
 /// How long a client has for its TLS handshake, and for the head of each request; also how long it may be idle.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes that wait in the system to be sent to a client: a page that reads slowly shall fall behind, where it is shown
@@ -50,7 +50,7 @@ pub type WebTls = Arc<ArcSwap<ServerConfig>>;
 pub struct Site {
     web: Arc<Web>,
     tls: WebTls,
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     served: Option<Served>,
     /// Where it is, for others to look at.
     told: Arc<ArcSwap<Option<SocketAddr>>>,
@@ -77,7 +77,7 @@ pub struct Origin {
 impl Site {
     /// Nowhere yet. `told` is kept true.
     pub fn new(web: Arc<Web>, tls: WebTls, told: Arc<ArcSwap<Option<SocketAddr>>>) -> Self {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::new(CONNECTIONS);
         Self { web, tls, places, served: None, told, failed: None, stop: watch::Sender::new(false) }
     }
 
@@ -169,11 +169,12 @@ struct Desk {
     stopping: watch::Receiver<bool>,
 }
 
-async fn accept(listener: TcpListener, desk: Arc<Desk>, places: Arc<Semaphore>) {
+async fn accept(listener: TcpListener, desk: Arc<Desk>, places: Arc<Places>) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some(free) = places.free().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Some(place) = places.take(free, peer.ip()) else { continue };
                 let desk = Arc::clone(&desk);
                 tokio::spawn(async move {
                     connection(&desk, stream, peer).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderValue, StatusCode, header::LOCATION},
     response::{IntoResponse, Response},
     routing::{delete, get},
@@ -19,7 +19,7 @@ use super::super::{
         Admin,
         tokens::{self, Scope, Token, TokenError},
     },
-    input::Body,
+    input::{Body, Place},
 };
 use crate::report::{Event, Time};
 
@@ -74,8 +74,8 @@ async fn create(
 
 async fn revoke(
     State(web): State<Arc<Web>>,
-    Path(id): Path<String>,
     Admin(visitor): Admin,
+    Place(id): Place<String>,
 ) -> Result<StatusCode, Problem> {
     let data_dir = web.data_dir();
     let token = in_background(move || tokens::revoke(&data_dir, &id)).await?;

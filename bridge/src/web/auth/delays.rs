@@ -23,7 +23,7 @@ const ONE_AT_A_TIME: Duration = Duration::from_secs(1);
 
 /// An IPv4 address, or the /64 of an IPv6 address: whoever has one address of it has all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Network(u128);
+pub(in crate::web) struct Network(u128);
 
 /// Counts logins that fail, by address.
 #[derive(Default)]

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use self::{
-    delays::{Delays, Network},
+    delays::Delays,
     files::Stamp,
     password::{Administrator, PasswordError, Record},
     sessions::Sessions,
@@ -33,6 +33,7 @@ use self::{
     verifier::Verifier,
 };
 pub(super) use cookie::{clear_cookie, set_cookie};
+pub(super) use delays::Network;
 pub(super) use guard::{Admin, Metrics, Read, Visitor, Write, administrator_at};
 pub(super) use other_sites::refuse_other_sites;
 pub(super) use sessions::{NewSession, SessionKey};
@@ -120,16 +121,27 @@ impl Auth {
         current: Zeroizing<String>,
         new: Zeroizing<String>,
     ) -> Result<(), Refused> {
-        self.verify(address, current).await?;
+        let record = self.verify(address, current).await?;
         let auth = Arc::clone(self);
         // It is carried out to its end even if nobody waits for it any more.
-        let change = move || -> Result<(), PasswordError> {
+        let change = move || -> Result<bool, PasswordError> {
             auth.logged_in().changing = Some(session);
-            let changed = auth.administrator.change(&new);
-            auth.logged_in().changing = None;
+            let changed = auth.administrator.change(record.stamp(), &new);
+            let mut logged_in = auth.logged_in();
+            logged_in.changing = None;
+            if matches!(changed, Ok(false)) {
+                // Whoever made it another one ended all sessions.
+                logged_in.sessions.end(&session);
+            }
+            drop(logged_in);
             changed
         };
-        self.verifier.run(change).await.map_err(|_| Refused::Busy)?.map_err(Refused::Unknown)
+        let changed = self.verifier.run(change).await.map_err(|_| Refused::Busy)?;
+        match changed.map_err(Refused::Unknown)? {
+            true => Ok(()),
+            // It was changed in this moment.
+            false => Err(Refused::Wait(Duration::from_secs(1))),
+        }
     }
 
     /// Whether it is news that nobody can log in because of this.

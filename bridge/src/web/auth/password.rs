@@ -143,12 +143,15 @@ impl Administrator {
         self.record(&document, self.stamp())
     }
 
-    /// Makes this the password. What the bridge made before is removed.
+    /// Makes this the password, unless it is another one than `seen` by now. What the bridge made before is removed.
     ///
     /// # Errors
     /// A file cannot be written.
-    pub(super) fn change(&self, password: &str) -> Result<(), PasswordError> {
+    pub(super) fn change(&self, seen: Stamp, password: &str) -> Result<bool, PasswordError> {
         let _lock = self.lock()?;
+        if self.stamp() != seen {
+            return Ok(false);
+        }
         self.write(&Document { password: hash(password)?, initial: false })?;
         match fs::remove_file(self.initial_file()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -157,7 +160,7 @@ impl Administrator {
             }
             _ => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Tells whether the password is still the one that it was.
@@ -357,7 +360,10 @@ mod tests {
         let text = fs::read_to_string(administrator.file()).unwrap();
         assert!(text.contains("$argon2id$v=19$m=19456,t=2,p=1$"), "{text}");
 
-        administrator.change("correct horse").unwrap();
+        let seen = administrator.stamp();
+        assert!(administrator.change(seen, "correct horse").unwrap());
+        // Whoever has seen the one before changes nothing.
+        assert!(!administrator.change(seen, "battery staple").unwrap());
         assert_ne!(administrator.stamp(), record.stamp());
         assert!(!administrator.initial_file().exists() && !administrator.is_initial());
         let record = administrator.load_or_create().unwrap();
