@@ -114,6 +114,12 @@ impl World {
         self
     }
 
+    /// Without this environment variable: what the files say holds.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self
+    }
+
     /// Without a delay before failed logins are answered, however many there are.
     pub fn answering_at_once(self) -> Self {
         self.env("IOR_BRIDGE__LIMITS__FAILED_LOGIN_DELAY_MAX", "0s")

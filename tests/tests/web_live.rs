@@ -349,6 +349,22 @@ fn the_end_of_the_bridge_is_told() {
     assert!(status.success());
 }
 
+/// Regression: whoever was connected went on being served.
+#[test]
+fn a_page_that_is_turned_off_ends_for_those_who_have_it_open() {
+    let world = World::empty().without_env("IOR_BRIDGE__WEB__LISTEN");
+    world.write("server.json", r#"{ "web": { "listen": "127.0.0.1:0" } }"#);
+    let bridge = world.start();
+    let http = Http::log_in(&bridge);
+    let mut page = Page::open(&http);
+    bridge.after("configuration reloaded", || {
+        bridge.world().write("server.json", r#"{ "web": { "listen": null } }"#);
+    });
+    page.events.wait_for_end(LONG);
+    assert!(TcpStream::connect(bridge.web.unwrap()).is_err(), "it is off");
+    bridge.assert_unharmed(&bridge.credentials("connection-1", End::From));
+}
+
 /// An open page, and what it knows.
 struct Page {
     events: Events,

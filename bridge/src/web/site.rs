@@ -56,13 +56,14 @@ pub struct Site {
     told: Arc<ArcSwap<Option<SocketAddr>>>,
     /// Why it is not where it should be, as it was told last.
     failed: Option<String>,
-    stop: watch::Sender<bool>,
 }
 
 struct Served {
     wanted: SocketAddr,
     address: SocketAddr,
     accept: JoinHandle<()>,
+    /// Its connections end when this is dropped.
+    _open: watch::Sender<()>,
 }
 
 /// How a request came.
@@ -78,11 +79,11 @@ impl Site {
     /// Nowhere yet. `told` is kept true.
     pub fn new(web: Arc<Web>, tls: WebTls, told: Arc<ArcSwap<Option<SocketAddr>>>) -> Self {
         let places = Places::new(CONNECTIONS);
-        Self { web, tls, places, served: None, told, failed: None, stop: watch::Sender::new(false) }
+        Self { web, tls, places, served: None, told, failed: None }
     }
 
     /// Goes where the settings say. If it cannot, it stays where it is, and says so once: devices do not need it, so nothing
-    /// else fails with it. Whoever is connected stays connected. Call it again to have it tried again.
+    /// else fails with it. Whoever was connected where it was has to come again. Call it again to have it tried again.
     pub async fn follow(&mut self, settings: &Settings) {
         let wanted = settings.web.listen;
         if self.served.as_ref().map(|served| served.wanted) == wanted {
@@ -105,7 +106,6 @@ impl Site {
     /// Ends all connections.
     pub async fn stop(mut self) {
         tokio::join!(self.web.live.stop(), self.web.messages.stop());
-        self.stop.send_replace(true);
         self.close().await;
     }
 
@@ -144,14 +144,15 @@ impl Site {
 
     fn serve(&mut self, listener: TcpListener, wanted: SocketAddr, address: SocketAddr) {
         let tls = settings::Web::has_tls(address).then(|| Arc::clone(&self.tls));
+        let (open, closed) = watch::channel(());
         let desk = Arc::new(Desk {
             routes: routes::all(Arc::clone(&self.web)),
             moved: routes::moved_to_tls(),
             tls,
-            stopping: self.stop.subscribe(),
+            closed,
         });
         let accept = tokio::spawn(accept(listener, desk, Arc::clone(&self.places)));
-        self.served = Some(Served { wanted, address, accept });
+        self.served = Some(Served { wanted, address, accept, _open: open });
     }
 }
 
@@ -165,8 +166,8 @@ struct Desk {
     /// For clients that should speak TLS and do not.
     moved: Router,
     tls: Option<WebTls>,
-    /// Becomes true when the bridge stops.
-    stopping: watch::Receiver<bool>,
+    /// Ends when the listener does.
+    closed: watch::Receiver<()>,
 }
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>, places: Arc<Places>) {
@@ -187,11 +188,11 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>, places: Arc<Places>) {
     }
 }
 
-/// Serves one connection until it ends, or the bridge stops.
+/// Serves one connection until it ends, or the listener does.
 async fn connection(desk: &Desk, stream: TcpStream, peer: SocketAddr) {
     // Answers are written whole.
     let _ = stream.set_nodelay(true);
-    let mut stopping = desk.stopping.clone();
+    let mut closed = desk.closed.clone();
     let served = async {
         let Some(tls) = &desk.tls else {
             return http(stream, &desk.routes, Origin { peer, is_secure: false }).await;
@@ -210,8 +211,8 @@ async fn connection(desk: &Desk, stream: TcpStream, peer: SocketAddr) {
     };
     tokio::select! {
         () = served => {}
-        // An error says that nobody can tell any more, which happens at the end only.
-        _ = stopping.wait_for(|stops| *stops) => {}
+        // Nothing is ever sent: this is the error that says so.
+        _ = closed.changed() => {}
     }
 }
 
