@@ -70,7 +70,7 @@ fn over_the_network_it_speaks_tls_with_the_bridges_ca() {
     assert_eq!(shell(&bridge, directory.path(), &script), r#"{"status":"ok"}"#);
     let script =
         format!("curl -sS -o nothing -w '%{{http_code}} %{{redirect_url}}' http://localhost:{port}/devices");
-    assert_eq!(shell(&bridge, directory.path(), &script), format!("308 https://localhost:{port}/devices"));
+    assert_eq!(shell(&bridge, directory.path(), &script), format!("307 https://localhost:{port}/devices"));
 }
 
 #[test]
