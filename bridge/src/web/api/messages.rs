@@ -1,19 +1,8 @@
 //! What the devices of a connection tell each other, while somebody has it shown.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Json, Router,
-    body::Body as Stream,
-    extract::State,
-    http::{
-        HeaderName, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
-    },
-    response::IntoResponse,
-    routing::get,
-};
-use futures_util::stream::unfold;
+use axum::{Json, Router, extract::State, http::StatusCode, response::Response, routing::get};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -25,6 +14,7 @@ use super::{
         messages::{Pair, Unshown},
     },
     connections_change::find,
+    event_stream::event_stream,
 };
 
 /// For so many minutes messages may be shown.
@@ -80,7 +70,7 @@ async fn follow(
     State(web): State<Arc<Web>>,
     Write(visitor): Write,
     Place((user, id)): Place<(String, String)>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     let key = find(&web.bridge.configuration.load().registry, &user, &id)?.full_id();
     let ends = {
         let web = Arc::clone(&web);
@@ -97,14 +87,5 @@ async fn follow(
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         }
     })?;
-    let told = unfold(reader, async |mut reader| {
-        reader.next().await.map(|told| (Ok::<_, Infallible>(told), reader))
-    });
-    let headers = [
-        (CONTENT_TYPE, "text/event-stream"),
-        (CACHE_CONTROL, "no-store"),
-        // Else a proxy may keep what is told to itself until there is more of it.
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    Ok((headers, Stream::from_stream(told)))
+    Ok(event_stream(reader, async |mut reader| Some((reader.next().await?, reader))))
 }

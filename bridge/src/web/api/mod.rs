@@ -3,6 +3,7 @@
 mod connections_change;
 mod credentials;
 mod devices_change;
+mod event_stream;
 mod events;
 mod history;
 mod live;
