@@ -9,6 +9,7 @@ mod files;
 mod guard;
 mod other_sites;
 pub(crate) mod password;
+mod random;
 mod sessions;
 
 pub(crate) mod tokens;

@@ -17,7 +17,10 @@ use argon2::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::files::{Stamp, lock};
+use super::{
+    files::{Stamp, lock},
+    random::random,
+};
 use crate::{
     secrets::{create_private_dir, private_temporary, write_private},
     storage::advice,
@@ -298,11 +301,9 @@ fn generate() -> Zeroizing<String> {
     password
 }
 
-#[expect(clippy::expect_used, reason = "without random numbers nothing is safe to go on")]
 fn letter() -> char {
     loop {
-        let mut byte = [0];
-        getrandom::fill(&mut byte).expect("the operating system has random numbers");
+        let byte = random::<1>();
         // Of 32 numbers that are equally likely, one has no letter.
         if let Some(&letter) = ALPHABET.get(usize::from(byte[0] & 31)) {
             return letter.into();

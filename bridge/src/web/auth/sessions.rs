@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
+
+use super::random::random_text;
 
 /// So many at once; a further one ends the oldest.
 const SESSIONS: usize = 64;
@@ -50,10 +51,10 @@ impl Sessions {
             let oldest = self.by_key.iter().min_by_key(|(_, session)| session.since).map(|(key, _)| *key);
             oldest.map(|key| self.by_key.remove(&key));
         }
-        let id = random();
+        let id = random_text::<RANDOM>();
         let key = SessionKey::of(&id);
         let session = Session {
-            csrf_token: random(),
+            csrf_token: random_text::<RANDOM>(),
             since: now,
             started: SystemTime::now(),
             goes_on: watch::Sender::new(()),
@@ -118,14 +119,6 @@ impl SessionKey {
     pub(super) fn of(id: &str) -> Self {
         Self(Sha256::digest(id).into())
     }
-}
-
-/// A text that nobody can guess.
-#[expect(clippy::expect_used, reason = "without random numbers nothing is safe to go on")]
-fn random() -> Zeroizing<String> {
-    let mut bytes = Zeroizing::new([0; RANDOM]);
-    getrandom::fill(bytes.as_mut()).expect("the operating system has random numbers");
-    Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes))
 }
 
 #[cfg(test)]

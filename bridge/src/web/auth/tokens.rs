@@ -17,7 +17,10 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use super::files::{Stamp, lock};
+use super::{
+    files::{Stamp, lock},
+    random::random_text,
+};
 use crate::{
     report::Time,
     secrets::{looks_like_a_password, write_private},
@@ -174,8 +177,8 @@ pub(crate) fn create(
                 "there is a token named {name:?} already: choose another name, or revoke that one first"
             )));
         }
-        let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(*random::<TOKEN_BYTES>()));
-        let id = URL_SAFE_NO_PAD.encode(*random::<ID_BYTES>()).replace(['-', '_'], "0");
+        let secret = random_text::<TOKEN_BYTES>();
+        let id = random_text::<ID_BYTES>().replace(['-', '_'], "0");
         let token = Token { id, name: name.to_owned(), scope, created: Time::now(), hash: hash(&secret) };
         tokens.push(token.clone());
         Ok((token, Zeroizing::new(format!("{PREFIX}{}", *secret))))
@@ -252,13 +255,6 @@ fn checked(name: &str) -> Result<&str, TokenError> {
 
 fn hash(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(secret))
-}
-
-#[expect(clippy::expect_used, reason = "without random numbers nothing is safe to go on")]
-fn random<const BYTES: usize>() -> Zeroizing<[u8; BYTES]> {
-    let mut bytes = Zeroizing::new([0; BYTES]);
-    getrandom::fill(bytes.as_mut()).expect("the operating system has random numbers");
-    bytes
 }
 
 fn unwritten(path: &Path, error: &io::Error) -> TokenError {
